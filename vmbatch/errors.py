@@ -25,12 +25,18 @@ class VmbatchError(Exception):
     Args:
         message: one line: the thing, the place, the cause.
         hint: one line: the cure.
+
+    Attributes:
+        phase: the phase of the job's way in which it happened, where known.
+        console: the last lines of the guest's console, where they help.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.phase = ""
+        self.console: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Message and hint, a line each."""

@@ -1,0 +1,1 @@
+"""Forwarded ports of the guests on this node."""
