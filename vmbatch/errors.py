@@ -13,7 +13,7 @@
     ├── NodeError           this node is at fault: the job may fare better elsewhere or later
     │   ├── ProgramError    a helper program is missing or failed
     │   └── HypervisorError libvirt or QEMU
-    └── Cancelled           somebody asked us to stop
+    └── CancelledError         somebody asked us to stop
 
 Only the edges (`vmbatch.cli`, `vmbatch.batch`) print an error or turn it into an exit code.
 """
@@ -83,5 +83,5 @@ class HypervisorError(NodeError):
     """libvirt or QEMU refused or did not answer."""
 
 
-class Cancelled(VmbatchError):
+class CancelledError(VmbatchError):
     """The work was given up on demand: the job was deleted, or a newer prologue took over."""

@@ -118,7 +118,7 @@ def check_job_id(text: str) -> str:
     if not _JOB_ID.fullmatch(text):
         raise RequestError(
             f"{text!r} is not a job id",
-            hint="a job id looks like 17.server or 17[3].server; list them with: vmbatch guest list",
+            hint="a job id looks like 17.server or 17[3].server; see: vmbatch guest list",
         )
     return text
 

@@ -147,9 +147,7 @@ def make_directories(state: Path, run: Path) -> None:
             directory.chmod(mode)
 
 
-def write_file(
-    path: Path, data: bytes, *, mode: int = 0o600, uid: int = 0, gid: int = 0
-) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o600, uid: int = 0, gid: int = 0) -> None:
     """Put a file in place whole, with its owner and mode, replacing what was there.
 
     Raises:

@@ -36,7 +36,7 @@ class Holder:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks after boot; None if it is gone or a zombie.
+    """Return when a process started, in ticks after boot; None if it is gone or a zombie.
 
     See proc(5), /proc/PID/stat, fields 3 and 22.
     """
@@ -51,7 +51,7 @@ def start_time(pid: int) -> int | None:
 def held(path: Path, role: Role, deadline: Deadline) -> Iterator[None]:
     """Hold a job's lock for the body.
 
-    A prologue that still works on the job is cancelled: a new prologue or an epilogue supersedes it.
+    A prologue that still works on the job is cancelled: a new prologue or an epilogue takes over.
     An epilogue is waited for.
 
     Raises:

@@ -1,7 +1,8 @@
 """What has to be undone, on disk before it is done.
 
-One JSON object a line, in the order of the acts. A record is synced before its act, so that whatever
-exists after a crash stands here; what stands here need not exist, so every undo is idempotent.
+One JSON object a line, in the order of the acts. A record is synced before its act, so that
+whatever exists after a crash stands here; what stands here need not exist, so every undo is
+idempotent.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import socket
 import zlib
 from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def _is_free(port: int) -> bool:
 
 
 def _take(path: Path, holder: str) -> bool:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.write_text(holder)
     try:
         # A link gives name and content at once: a lease is never seen without its holder.

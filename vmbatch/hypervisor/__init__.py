@@ -1,0 +1,1 @@
+"""libvirt and QEMU: the only package that imports libvirt."""
