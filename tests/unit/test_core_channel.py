@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -48,14 +49,12 @@ def guest(tmp_path: Path) -> Iterator[socket.socket]:
 
 def _says(server: socket.socket, data: bytes, *, hang_up: bool = False) -> None:
     def talk() -> None:
-        try:
+        with contextlib.suppress(OSError):
             connection, _ = server.accept()
-        except OSError:
-            return
-        connection.sendall(data)
-        if not hang_up:
-            threading.Event().wait(3)
-        connection.close()
+            with connection:
+                connection.sendall(data)
+                if not hang_up:
+                    threading.Event().wait(3)
 
     server.settimeout(2)
     threading.Thread(target=talk, daemon=True).start()

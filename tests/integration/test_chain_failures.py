@@ -1,0 +1,281 @@
+"""What each bad thing does: cause and hint for the owner, a right exit code, nothing left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testbed import ROOT, USER, VMBATCH, Testbed
+
+from vmbatch import joblock
+
+pytestmark = pytest.mark.integration
+
+REFUSED = 125
+HELLO = str(ROOT / "examples" / "hello.sh")
+
+
+def _check(errors: str, cause: str) -> None:
+    assert cause in errors, errors
+    assert "hint:" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [
+        ("vbuserimage=nosuch", "nosuch"),
+        ("vbuserimgae=tiny", "vbuserimgae"),
+        ("vbuserimage=tiny+ram=900T", "ram"),
+        ("vbuserimage=tiny+vcpus=many", "vcpus"),
+        ("vbuserimage=../../etc/passwd", "passwd"),
+        ("vbuserimage=tiny+colour=red", "colour"),
+    ],
+)
+def test_a_bad_request_is_told_to_the_owner(node: Testbed, wanted: str, cause: str) -> None:
+    done = node.job(HELLO, request=wanted)
+    assert done.status == REFUSED
+    assert done.out == b""
+    _check(done.errors, cause)
+
+
+def test_an_image_that_the_site_does_not_allow(node: Testbed) -> None:
+    node.configure(profiles={"default": {"images": ["debian*"]}})
+    done = node.job(HELLO)
+    assert done.status == REFUSED
+    _check(done.errors, "tiny")
+
+
+def test_a_template_with_a_bad_tag(node: Testbed, tmp_path: Path) -> None:
+    text = (ROOT / "templates-vm" / "linux.xml").read_text()
+    broken = node.base / "templates"
+    broken.mkdir(exist_ok=True)
+    (broken / "linux.xml").write_text(text.replace("<vbuserimage/>", "<vbuserimmage/>", 1))
+    node.configure(
+        paths={
+            "state": str(node.state),
+            "run": str(node.run_dir),
+            "images": str(node.images),
+            "templates": str(broken),
+            "log": str(node.base / "log" / "vmbatch.log"),
+        }
+    )
+    done = node.job(HELLO)
+    assert done.status == REFUSED
+    _check(done.errors, "vbuserimmage")
+    shutil.rmtree(broken)
+
+
+def test_libvirtd_down_is_requeued_and_then_told(node: Testbed) -> None:
+    node.configure(
+        libvirt={"uri": "qemu+unix:///system?socket=/nonexistent"}, torque={"max_requeues": 2}
+    )
+    done = node.job(HELLO)
+    assert done.status == REFUSED
+    assert done.out == b""
+    _check(done.errors, "libvirt")
+
+
+@pytest.fixture
+def small_disk(node: Testbed) -> Iterator[Testbed]:
+    """The state directory on a file system with next to no room."""
+    small = node.base / "small"
+    small.mkdir()
+    node.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", str(small))
+    node.configure(
+        paths={
+            "state": str(small),
+            "run": str(node.run_dir),
+            "images": str(node.images),
+            "log": str(node.base / "log" / "vmbatch.log"),
+        },
+        torque={"max_requeues": 1},
+    )
+    yield node
+    left = node.run("find", str(small), "-type", "f").text.split()
+    node.run("umount", str(small))
+    small.rmdir()
+    assert left == []
+
+
+def test_a_full_disk_is_named(small_disk: Testbed) -> None:
+    done = small_disk.job(HELLO)
+    assert done.status == REFUSED
+    assert "full" in done.errors or "No space left" in done.errors, done.errors
+    _check(done.errors, str(small_disk.base / "small"))
+
+
+def _broken_image(node: Testbed, name: str, cmdline: str) -> None:
+    """Put an image into the store that is `tiny` but for its command line."""
+    from vmbatch.images.store import ImageStore
+
+    store = ImageStore(node.images)
+    tiny = store.get("tiny")
+    store.add(
+        tiny.path,
+        name,
+        format=tiny.format,
+        kernel=tiny.kernel,
+        initrd=tiny.initrd,
+        cmdline=cmdline,
+        shares=tiny.shares,
+        replace=True,
+    )
+
+
+def test_a_kernel_that_panics(node: Testbed) -> None:
+    _broken_image(
+        node, "panics", "console=ttyS0 panic=-1 rdinit=/nonexistent root=/dev/nonexistent"
+    )
+    done = node.job(HELLO, request="vbuserimage=panics")
+    assert done.status == REFUSED
+    _check(done.errors, "ended while it booted")
+    assert "panic" in done.errors.lower().split("hint:")[-1], "no tail of the console"
+
+
+def test_a_guest_that_is_never_ready(node: Testbed) -> None:
+    node.configure(timeouts={"ready": 6})
+    _broken_image(node, "silent", "console=ttyS0 rdinit=/bin/false-that-is-not-there panic=0")
+    done = node.job(HELLO, request="vbuserimage=silent")
+    assert done.status == REFUSED
+    _check(done.errors, "not ready within 6 s")
+
+
+def test_ssh_refused(node: Testbed) -> None:
+    prolog = node.base / "prolog.sh"
+    prolog.write_text("#!/bin/sh\n(sleep 0.1; while :; do killall dropbear; sleep 0.05; done) &\n")
+    prolog.chmod(0o755)
+    node.configure(
+        profiles={"default": {"prolog": str(prolog)}},
+        torque={"reserve": 282},  # leaves the prologue 8 of its 290 seconds
+    )
+    done = node.job(HELLO)
+    assert done.status == REFUSED
+    _check(done.errors, "ssh")
+
+
+def test_a_prolog_that_fails_shows_its_output(node: Testbed) -> None:
+    prolog = node.base / "prolog.sh"
+    prolog.write_text("#!/bin/sh\necho licence server is down\nexit 4\n")
+    prolog.chmod(0o755)
+    node.configure(profiles={"default": {"prolog": str(prolog)}})
+    done = node.job(HELLO)
+    assert done.status == REFUSED
+    _check(done.errors, "licence server is down")
+
+
+def test_prolog_and_epilog_run_as_root_around_the_job(node: Testbed) -> None:
+    for name in ("prolog", "epilog"):
+        script = node.base / f"{name}.sh"
+        script.write_text(f"#!/bin/sh\necho {name} $(id -u)\n")
+        script.chmod(0o755)
+    node.configure(
+        profiles={
+            "default": {
+                "prolog": str(node.base / "prolog.sh"),
+                "epilog": str(node.base / "epilog.sh"),
+            }
+        }
+    )
+    done = node.job(HELLO)
+    assert done.status == 0, done.errors
+
+
+def _running(node: Testbed, script: str = HELLO) -> subprocess.Popen[bytes]:
+    return node.start(VMBATCH, "local", "run", "-u", USER, "-l", "other=vbuserimage=tiny", script)
+
+
+def _job_dir(node: Testbed) -> Path | None:
+    return next(iter((node.state / "jobs").glob("*")), None)
+
+
+def _until(node: Testbed, what: str) -> Path:
+    """Wait until the prologue has come to a point; `what` is a file's name or an undo's kind."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        place = _job_dir(node)
+        if place and ((place / what).exists() or f'"undo":"{what}"' in _journal(place)):
+            return place
+    raise TimeoutError(what)
+
+
+def _journal(place: Path) -> str:
+    try:
+        return (place / "journal").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _prologue_pid(node: Testbed, place: Path) -> int:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        holder = joblock.holder(node.run_dir / "locks" / place.name)
+        if holder:
+            return holder.pid
+    raise TimeoutError(place)
+
+
+POINTS = (
+    *("record.json", "guest.json", "id_ed25519", "disk-vda.qcow2", "context.iso"),
+    *("port", "domain", "agent.sock", "console.log"),
+)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_prologue_killed_at_any_point(node: Testbed, point: str) -> None:
+    """Torque takes a killed prologue for a success: the job starter must refuse."""
+    running = _running(node)
+    place = _until(node, point)
+    os.kill(_prologue_pid(node, place), signal.SIGKILL)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == REFUSED, err
+    assert out == b""
+    _check(err.decode(), "prologue")
+
+
+@pytest.mark.parametrize("point", ["record.json", "disk-vda.qcow2", "domain", "agent.sock"])
+def test_a_job_deleted_while_its_guest_is_made(node: Testbed, point: str) -> None:
+    running = _running(node)
+    _until(node, point)
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert out == b""
+    assert b"Traceback" not in err
+
+
+def test_a_guest_that_dies_under_its_job(node: Testbed) -> None:
+    running = _running(node, node.script("#!/bin/sh\necho up\nsleep 60\n"))
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"up\n"
+    subprocess.run(["pkill", "-9", "-u", USER, "qemu-system"], check=True)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == REFUSED
+    _check(err.decode(), "guest")
+
+
+def test_reap_finds_what_a_dead_mom_left(node: Testbed) -> None:
+    running = _running(node, node.script("#!/bin/sh\necho up\nsleep 60\n"))
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"up\n"
+    kept = node.vmbatch("reap", "--dry-run")
+    assert "nothing is left over" in kept.text, kept.text
+    local = node.run("pgrep", "-f", "vmbatch local run").text.split()
+    for pid in local:
+        os.kill(int(pid), signal.SIGKILL)
+    running.communicate(timeout=10)
+
+    told = node.vmbatch("reap", "--dry-run")
+    assert "would remove" in told.text
+    assert node.domains() != []
+    done = node.vmbatch("reap")
+    assert done.status == 0, done.text
+    assert "removed" in done.text
+    assert "nothing is left over" in node.vmbatch("reap").text
+    shutil.rmtree(node.base / "local")
