@@ -1,6 +1,6 @@
 """What runs for every job of the node: bare metal is settled here, in a few milliseconds.
 
-Started by `scripts/prologue` and its kin as ``python -I -S fastpath.py KIND PATH ARGUMENTS…``, where
+Started by `scripts/prologue` and its kin as ``python -I -S fastpath.py KIND PATH ARGUMENTS…``;
 PATH is what the batch system called (a link in ``mom_priv``). No site-packages, no package but
 `vmbatch.policy` and `vmbatch.jobid`; all else is imported when a job has a machine.
 
@@ -59,7 +59,7 @@ def prologue(kind: str, called: str, arguments: list[str]) -> int:
         return status
     site = _compiled()
     slug = _slug(arguments[0])
-    if site is not None and slug is not None:
+    if site is not None:
         entry = f"{site.run}/jobs/{slug}"
         _forget(entry)
         if _is_bare(site, arguments) and _register(entry):
@@ -71,7 +71,7 @@ def epilogue(kind: str, called: str, arguments: list[str]) -> int:
     """Forget a bare job, or let `vmbatch.batch.torque` release what it had."""
     site = _compiled()
     slug = _slug(arguments[0])
-    entry = f"{site.run}/jobs/{slug}" if site is not None and slug is not None else ""
+    entry = f"{site.run}/jobs/{slug}" if site is not None else ""
     status = 0
     try:
         if entry and _read(entry) == BARE:
@@ -140,26 +140,23 @@ def _compiled() -> Compiled | None:
     return policy.read_compiled(policy.cache_dir(site_file), site_file)
 
 
-def _slug(job_id: str) -> str | None:
+def _slug(job_id: str) -> str:
     from vmbatch.jobid import slug_of
 
-    try:
-        return slug_of(job_id)
-    except ValueError:
-        return None
+    return slug_of(job_id)
 
 
 def _is_bare(site: Compiled, arguments: Sequence[str]) -> bool:
     from vmbatch import policy
 
-    _, user, group, _, resources, queue = arguments[:6]
+    _, user, _, _, resources, queue = arguments[:6]
     if policy.asks(resources, site.ignore):
         return False
 
     def groups() -> list[str]:
         import grp
 
-        return [grp.getgrgid(gid).gr_name for gid in os.getgrouplist(user, _gid(user, group))]
+        return [grp.getgrgid(gid).gr_name for gid in os.getgrouplist(user, _gid(user))]
 
     try:
         profile = policy.decide(site.rules, queue=queue, user=user, groups=groups, asks=False)
@@ -168,7 +165,7 @@ def _is_bare(site: Compiled, arguments: Sequence[str]) -> bool:
     return profile is None
 
 
-def _gid(user: str, group: str) -> int:
+def _gid(user: str) -> int:
     import pwd
 
     return pwd.getpwnam(user).pw_gid

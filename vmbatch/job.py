@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import grp
-import hashlib
 import os
 import pwd
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmbatch.errors import RequestError, SiteError
-
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\[\]-]{0,199}")
+from vmbatch.errors import SiteError
+from vmbatch.jobid import check_job_id as check_job_id
+from vmbatch.jobid import slug_of as slug_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,35 +105,3 @@ class Job:
     def slug(self) -> str:
         """A name for files, domains and locks, one to one with the id."""
         return slug_of(self.id)
-
-
-def check_job_id(text: str) -> str:
-    """Return `text` if it can be a job id.
-
-    Raises:
-        RequestError: it can't.
-    """
-    if not _JOB_ID.fullmatch(text):
-        raise RequestError(
-            f"{text!r} is not a job id",
-            hint="a job id looks like 17.server or 17[3].server; see: vmbatch guest list",
-        )
-    return text
-
-
-def slug_of(job_id: str) -> str:
-    """Turn a job id into a word of letters, digits, dot, dash and underscore.
-
-    >>> slug_of("17.vm")
-    '17.vm'
-    >>> slug_of("186[0].vm").startswith("186_0_.vm-")
-    True
-
-    Raises:
-        RequestError: `job_id` is not a job id.
-    """
-    check_job_id(job_id)
-    plain = re.sub(r"[^A-Za-z0-9.-]", "_", job_id)
-    if plain == job_id:
-        return plain
-    return f"{plain}-{hashlib.sha256(job_id.encode()).hexdigest()[:6]}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # typing is too dear for this path
 DEFAULT_SITE_FILE = "/etc/vmbatch/vmbatch.yaml"
 DEFAULT_RUN = "/run/vmbatch"
 DEFAULT_PROFILE = "default"
-IMAGE_KEY = "vbuserimage"
+DEFAULT_IMAGE_KEY = "vbuserimage"
 OWN_KEYS = ("vcpus", "ram", "profile")
 
 Rule = tuple[

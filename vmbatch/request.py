@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 from vmbatch.errors import RequestError
-from vmbatch.policy import IMAGE_KEY, OWN_KEYS, find_others, key_of, matches
+from vmbatch.policy import DEFAULT_IMAGE_KEY as DEFAULT_IMAGE_KEY
+from vmbatch.policy import OWN_KEYS, find_others, key_of, matches
 from vmbatch.size import format_size, parse_size
 
 MOST_VCPUS = 4096
@@ -30,7 +31,7 @@ MOST_VCPUS = 4096
 _LONGEST = 2048
 _LONGEST_VALUE = 255
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
-_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _EXAMPLE = "write it like this: other=vbuserimage=tiny+vcpus=2+ram=1G"
 
@@ -57,8 +58,6 @@ class Limits(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
-    @property
-    def image(self) -> str | None: ...  # noqa: D102
     @property
     def images(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
@@ -88,7 +87,7 @@ def find_other(resources: str) -> str | None:
 
 
 def parse_request(
-    text: str, *, image_keys: Collection[str] = (IMAGE_KEY,), ignore: Collection[str] = ()
+    text: str, *, image_keys: Collection[str] = (DEFAULT_IMAGE_KEY,), ignore: Collection[str] = ()
 ) -> Request:
     """Parse what stands after ``other=``.
 
@@ -180,7 +179,7 @@ def _typed(values: Mapping[str, str], image_keys: Collection[str]) -> Request:
             )
     profile = values.get("profile")
     if profile is not None and not _PROFILE.fullmatch(profile):
-        raise _refused("profile", profile, "the name of a profile: letters, digits, . _ -")
+        raise _refused("profile", profile, "the name of a profile: letters, digits, _ -")
     return Request(
         images=images,
         vcpus=_vcpus(values["vcpus"]) if "vcpus" in values else None,
@@ -208,8 +207,8 @@ def check_request(
     *,
     cores: int | None = None,
     memory_mib: int | None = None,
-) -> Request:
-    """Hold a request against a profile's limits and fill in what it leaves open.
+) -> None:
+    """Hold a request against a profile's limits.
 
     Args:
         request: what the job asks for.
@@ -219,32 +218,17 @@ def check_request(
         memory_mib: memory of the job on this node, the limit where the profile has no `max_ram`;
             None: all of this node's.
 
-    Returns:
-        The request with `vcpus`, `ram_mib` and `profile` set, and with the profile's image where
-        the job names none and the profile has one.
-
     Raises:
         RequestError: it is beyond a limit; names key, value and limit.
     """
     for key, image in request.images:
         _check_image(key, image, profile)
-    vcpus, ram = request.vcpus, request.ram_mib
     most = profile.max_vcpus or max(cores or os.cpu_count() or 1, profile.vcpus)
-    if vcpus is not None and vcpus > most:
-        raise _beyond("vcpus", str(vcpus), str(most), profile)
+    if request.vcpus is not None and request.vcpus > most:
+        raise _beyond("vcpus", str(request.vcpus), str(most), profile)
     most = profile.max_ram_mib or max(memory_mib or _node_memory(), profile.ram_mib)
-    if ram is not None and ram > most:
-        raise _beyond("ram", format_size(ram), format_size(most), profile)
-    images = request.images
-    if not images and profile.image is not None:
-        images = ((IMAGE_KEY, profile.image),)
-    return replace(
-        request,
-        images=images,
-        vcpus=vcpus or profile.vcpus,
-        ram_mib=ram or profile.ram_mib,
-        profile=profile.name,
-    )
+    if request.ram_mib is not None and request.ram_mib > most:
+        raise _beyond("ram", format_size(request.ram_mib), format_size(most), profile)
 
 
 def _check_image(key: str, image: str, profile: Limits) -> None:

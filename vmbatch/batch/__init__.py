@@ -1,0 +1,1 @@
+"""Adapters of batch systems: each maps its own events to `vmbatch.lifecycle`."""

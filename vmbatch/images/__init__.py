@@ -1,0 +1,1 @@
+"""Base images: the store, the recipes that fill it, and the overlays that jobs write to."""
