@@ -10,11 +10,11 @@ say() { printf '%.900s\n' "$*" >&9; }
 # Runs the site's epilog.sh, then tells what it printed, at most 200 lines, and how it ended.
 epilog() {
     status=0
-    if [ -e $bin/epilog.sh ]; then
+    if [ -e "$bin/epilog.sh" ]; then
         (
             set -a
-            . $bin/guest.conf
-            exec $bin/epilog.sh
+            . "$bin/guest.conf"
+            exec "$bin/epilog.sh"
         ) </dev/null >$run/epilog.log 2>&1 9>&-
         status=$?
         tail -n 200 $run/epilog.log | while IFS= read -r line || [ -n "$line" ]; do

@@ -243,6 +243,7 @@ owned_directories() {
             hide "$VB_SCRIPT_DIR"
         fi
     fi
+    # shellcheck disable=SC2174 # what is above them is for all to enter
     mkdir -p -m 700 "$@" && chown "$VB_UID:$VB_GID" "$@" || fail "can't give $* to $VB_USER"
 }
 

@@ -19,17 +19,18 @@ from vmbatch.errors import SiteError
 from vmbatch.hypervisor.channel import GuestChannel
 from vmbatch.hypervisor.connection import Hypervisor
 from vmbatch.hypervisor.events import StopWatch
-from vmbatch.hypervisor.messages import Message, Note, Phase
-from vmbatch.images.overlay import create_overlay
+from vmbatch.hypervisor.messages import Message, Note, Phase, Ready
+from vmbatch.images.overlay import create_empty, create_overlay
 from vmbatch.images.store import ImageStore
-from vmbatch.job import Job
+from vmbatch.job import Job, Owner
 from vmbatch.jobdir import JobDir, register_guest, write_file, write_json
 from vmbatch.network.banner import wait_for_banner
 from vmbatch.network.ports import LOOPBACK, lease_port
 from vmbatch.node import accelerator
-from vmbatch.plan import GuestPlan, choose_images, make_plan
+from vmbatch.plan import DiskPlan, GuestPlan, choose_images, make_plan
 from vmbatch.request import Request
-from vmbatch.shares.choose import Share, check_as_owner
+from vmbatch.shares.check import check_as_owner
+from vmbatch.shares.choose import Share
 from vmbatch.shares.smb import SmbServer, start_smb
 
 log = logging.getLogger(__name__)
@@ -75,10 +76,10 @@ class Maker:
             shares, server = self._serve_shares(plan)
         with self.phases.step("context"):
             self._write_disc(plan, profile, keys, shares, server)
-        port = self._lease()
-        xml = self._render(plan, profile, disks, shares, port)
-        self._boot(plan, xml, port)
-        self._announce(job, port, keep_script=keep_script)
+        forward = None if plan.template.own_network else self._lease()
+        xml = self._render(plan, profile, disks, shares, forward)
+        host, port = self._boot(plan, xml, forward)
+        self._announce(job, host, port, keep_script=keep_script)
         return plan
 
     def _plan(self, job: Job, request: Request, profile: Profile) -> GuestPlan:
@@ -115,25 +116,37 @@ class Maker:
         return keys
 
     def _make_disks(self, plan: GuestPlan) -> dict[str, DiskFile]:
-        owner = plan.job.owner
-        files = {}
-        for disk in plan.disks:
-            if disk.read_only:
-                files[disk.target] = DiskFile(path=disk.image.path, format=disk.image.format)
-                continue
-            overlay = self.place.disk(disk.target)
-            create_overlay(
-                overlay,
-                base=disk.image.path,
-                base_format=disk.image.format,
+        files = {disk.target: self._make_disk(disk, plan.job.owner) for disk in plan.disks}
+        for target in plan.discs:
+            files[target] = DiskFile(path=self.place.disc, format="raw")
+        return files
+
+    def _make_disk(self, disk: DiskPlan, owner: Owner) -> DiskFile:
+        path = self.place.disk(disk.target)
+        if disk.image is None:
+            create_empty(
+                path,
+                disk_format=disk.format,
+                size=disk.size_mib << 20,
                 uid=owner.uid,
                 gid=owner.gid,
                 deadline=self.deadline,
             )
-            files[disk.target] = DiskFile(path=overlay, format="qcow2")
-        for target in plan.discs:
-            files[target] = DiskFile(path=self.place.disc, format="raw")
-        return files
+            return DiskFile(path=path, format=disk.format)
+        base = DiskFile(path=disk.image.path, format=disk.image.format)
+        if disk.read_only:
+            return base
+        create_overlay(
+            path,
+            base=base.path,
+            base_format=base.format,
+            uid=owner.uid,
+            gid=owner.gid,
+            deadline=self.deadline,
+        )
+        # The chain is told to libvirt: the owner can write to the overlay's header, and libvirt,
+        # as root, would follow it.
+        return DiskFile(path=path, format="qcow2", backing=base)
 
     def _serve_shares(self, plan: GuestPlan) -> tuple[tuple[Share, ...], SmbServer | None]:
         if not plan.share_ways:
@@ -163,7 +176,11 @@ class Maker:
     ) -> None:
         job = plan.job
         mounts = (Mount(kinds=plan.share_ways, tag=share.tag, path=share.path) for share in shares)
-        login = SmbLogin(server.port, server.user, server.password) if server else None
+        login = (
+            SmbLogin(port=server.port, user=server.user, password=server.password)
+            if server
+            else None
+        )
         context = GuestContext(
             job_id=job.id,
             hostname=plan.hostname,
@@ -195,7 +212,7 @@ class Maker:
         profile: Profile,
         disks: Mapping[str, DiskFile],
         shares: tuple[Share, ...],
-        port: int,
+        port: int | None,
     ) -> str:
         owner = plan.job.owner
         with self.phases.step("accelerator"):
@@ -218,9 +235,7 @@ class Maker:
                 kernel=plan.kernel,
                 initrd=plan.initrd,
                 cmdline=plan.cmdline,
-                forwards=(
-                    Forward(host_address=LOOPBACK, host_port=port, guest_port=plan.guest_port),
-                ),
+                forwards=() if port is None else (forward_to(plan, port),),
                 outbound=self.site.network.outbound,
                 channel=self.place.channel,
                 console_log=self.place.console,
@@ -228,7 +243,8 @@ class Maker:
             ),
         )
 
-    def _boot(self, plan: GuestPlan, xml: str, port: int) -> None:
+    def _boot(self, plan: GuestPlan, xml: str, forward: int | None) -> tuple[str, int]:
+        """Start the domain and wait for it; returns where its ssh server is reached."""
         with Hypervisor(self.site.libvirt.uri, events=True) as hypervisor:
             watch = hypervisor.watch(plan.domain)
             try:
@@ -236,26 +252,28 @@ class Maker:
                     self.place.journal.intend("domain", name=plan.domain, uid=plan.job.owner.uid)
                     hypervisor.start(xml)
                 with self.phases.step("boot"):
-                    self._wait(plan, watch)
+                    ready = self._wait(plan, watch)
+                address = (LOOPBACK, forward) if forward else (ready.address, ready.port)
                 with self.phases.step("ssh"):
-                    wait_for_banner(LOOPBACK, port, self.deadline, stop_fd=watch.fd)
+                    wait_for_banner(*address, self.deadline, stop_fd=watch.fd)
             finally:
                 watch.close()
+        return address
 
-    def _wait(self, plan: GuestPlan, watch: StopWatch) -> None:
+    def _wait(self, plan: GuestPlan, watch: StopWatch) -> Ready:
         cap = self.site.timeouts.ready
         deadline = self.deadline.within(cap) if cap else self.deadline
         if plan.ready == "ssh":
-            return
+            return Ready(port=plan.guest_port, host_key="", address="")
         with GuestChannel(self.place.channel) as channel:
-            channel.wait_ready(deadline, watch, heard=lambda said: _log(plan, said))
+            return channel.wait_ready(deadline, watch, heard=lambda said: _log(plan, said))
 
-    def _announce(self, job: Job, port: int, *, keep_script: bool) -> None:
+    def _announce(self, job: Job, host: str, port: int, *, keep_script: bool) -> None:
         place = self.place
         guest = {
             "state": "ready",
             "job": job.id,
-            "host": LOOPBACK,
+            "host": host,
             "port": port,
             "user": job.owner.name,
             "key": str(place.key),
@@ -267,6 +285,11 @@ class Maker:
         }
         write_json(place.timings, self.phases.seconds, mode=0o644)
         write_json(place.guest, guest, mode=0o400, uid=job.owner.uid, gid=job.owner.gid)
+
+
+def forward_to(plan: GuestPlan, port: int) -> Forward:
+    """Return the way from a port of the node to the guest's ssh server."""
+    return Forward(host_address=LOOPBACK, host_port=port, guest_port=plan.guest_port)
 
 
 def alias(place: JobDir) -> str:
@@ -289,7 +312,7 @@ def record_of(plan: GuestPlan, profile: Profile) -> dict[str, object]:
         "uid": plan.job.owner.uid,
         "domain": plan.domain,
         "profile": plan.profile,
-        "images": {disk.target: disk.image.name for disk in plan.disks},
+        "images": {disk.target: disk.image.name for disk in plan.disks if disk.image},
         "vcpus": plan.vcpus,
         "memory_mib": plan.memory_mib,
         "epilog": profile.epilog is not None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmbatch.config import Profile, Site
-from vmbatch.domainxml.model import Template, TemplateDisk
+from vmbatch.domainxml.model import DiskSource, Template, TemplateDisk
 from vmbatch.errors import ImageError, TemplateError
 from vmbatch.images.store import Image
 from vmbatch.job import Job
@@ -26,13 +26,17 @@ class DiskPlan:
 
     Args:
         target: device name in the domain, such as ``vda``.
-        image: its base, never written to.
+        image: its base, never written to; None for an empty disk.
         read_only: whether the base is attached as it is; otherwise an overlay is.
+        format: format of an empty disk.
+        size_mib: size of an empty disk, in MiB.
     """
 
     target: str
-    image: Image
-    read_only: bool
+    image: Image | None
+    read_only: bool = False
+    format: str = "qcow2"
+    size_mib: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +96,27 @@ def choose_images(template: Template, request: Request, profile: Profile) -> dic
     for disk in template.disks:
         if disk.context_disc or disk.disk_source is None:
             continue
+        _check_supported(disk, disk.disk_source, template)
+        if disk.disk_source.create:
+            continue
         chosen[disk.target] = _image_of(disk, asked, profile, template)
     return chosen
+
+
+def _check_supported(disk: TemplateDisk, source: DiskSource, template: Template) -> None:
+    unsupported = {
+        "create='once'": source.create == "once",
+        "copy_method='download'": source.copy_method == "download",
+        "a URL as source": "://" in (source.source or ""),
+    }
+    for what, used in unsupported.items():
+        if used:
+            raise TemplateError(
+                f"{template.path}:{disk.line}: the disk {disk.target} uses {what}, "
+                "which this version can't do",
+                hint="put the image into the store (vmbatch image add) and give its name, "
+                "or use create='always'",
+            )
 
 
 def _image_of(
@@ -140,11 +163,18 @@ def make_plan(
     """
     domain = f"vmbatch-{job.slug}"
     disks = tuple(
-        DiskPlan(target=disk.target, image=images[disk.target], read_only=disk.read_only)
+        _disk(disk, disk.disk_source, images.get(disk.target))
         for disk in template.disks
-        if disk.target in images
+        if disk.disk_source and not disk.context_disc
     )
-    boot = disks[0].image if disks else None
+    boot = next((disk.image for disk in disks), None)
+    ready = _ready(profile, boot)
+    if template.own_network and ready == "ssh":
+        raise TemplateError(
+            f"{template.path}: it has a network of its own, and ready: ssh does not tell the "
+            "guest's address",
+            hint="use ready: channel: the guest then reports its address",
+        )
     return GuestPlan(
         job=job,
         profile=profile.name,
@@ -163,9 +193,31 @@ def make_plan(
         shares=wanted_shares(
             job.owner, job.workdir, home=site.shares.home, workdir_wanted=site.shares.workdir
         ),
-        share_ways=ways(site.shares.mode, boot.shares if boot else ()),
-        ready=_ready(profile, boot),
+        share_ways=_share_ways(
+            site.shares.mode, boot.shares if boot else (), outbound=site.network.outbound
+        ),
+        ready=ready,
     )
+
+
+def _disk(disk: TemplateDisk, source: DiskSource, image: Image | None) -> DiskPlan:
+    if image:
+        return DiskPlan(target=disk.target, image=image, read_only=disk.read_only)
+    return DiskPlan(
+        target=disk.target,
+        image=None,
+        format=source.format or "qcow2",
+        size_mib=source.size_mib or 0,
+    )
+
+
+def _share_ways(mode: str, known: tuple[str, ...], *, outbound: bool) -> tuple[str, ...]:
+    """Of an image that is known the best way is enough; to an unknown one all are offered."""
+    offered = ways(mode, known)
+    if not outbound:
+        # The SMB server is reached over the way out of the guest.
+        offered = tuple(way for way in offered if way != "smb")
+    return offered[:1] if known else offered
 
 
 def _hostname(job_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from vmbatch import census
 from vmbatch.census import GuestSeen, Stray
@@ -52,10 +53,10 @@ def reap(site: Site, *, alive: Alive, dry_run: bool) -> Iterator[Finding]:
     states = {name: state for name, (state, _, _) in domains.items()}
     for guest in census.guests(site, states):
         if not guest.busy and not alive(str(guest.record.get("system", "")), guest.place.slug):
-            yield _deal(_words(guest), dry_run, lambda slug=guest.place.slug: _release(site, slug))
+            yield _deal(_words(guest), dry_run, partial(_release, site, guest.place.slug))
     for stray in census.strays(site, domains):
         if stray.kind == "domain" or not alive("", stray.slug):
-            yield _deal(_stray_words(stray), dry_run, lambda stray=stray: _remove(site, stray))
+            yield _deal(_stray_words(stray), dry_run, partial(_remove, site, stray))
 
 
 def _domains(site: Site) -> tuple[dict[str, tuple[str, str, int]], str]:

@@ -207,8 +207,8 @@ def check_request(
     *,
     cores: int | None = None,
     memory_mib: int | None = None,
-) -> None:
-    """Hold a request against a profile's limits.
+) -> Request:
+    """Hold a request against a profile's limits, and return it.
 
     Args:
         request: what the job asks for.
@@ -225,10 +225,13 @@ def check_request(
         _check_image(key, image, profile)
     most = profile.max_vcpus or max(cores or os.cpu_count() or 1, profile.vcpus)
     if request.vcpus is not None and request.vcpus > most:
-        raise _beyond("vcpus", str(request.vcpus), str(most), profile)
+        cure = "" if profile.max_vcpus else ", or for more cores for the job"
+        raise _beyond("vcpus", str(request.vcpus), str(most), profile, cure)
     most = profile.max_ram_mib or max(memory_mib or _node_memory(), profile.ram_mib)
     if request.ram_mib is not None and request.ram_mib > most:
-        raise _beyond("ram", format_size(request.ram_mib), format_size(most), profile)
+        cure = "" if profile.max_ram_mib else ", or for more memory for the job"
+        raise _beyond("ram", format_size(request.ram_mib), format_size(most), profile, cure)
+    return request
 
 
 def _check_image(key: str, image: str, profile: Limits) -> None:
@@ -243,10 +246,10 @@ def _node_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-def _beyond(key: str, value: str, limit: str, profile: Limits) -> RequestError:
+def _beyond(key: str, value: str, limit: str, profile: Limits, cure: str) -> RequestError:
     return RequestError(
         f"{key}={value} is beyond the limit of {limit} in the profile {profile.name}",
-        hint=f"ask for {key}={limit} at most",
+        hint=f"ask for {key}={limit} at most{cure}",
     )
 
 

@@ -70,7 +70,7 @@ def _return_port(undo: Undo, scene: Scene) -> None:
 
 
 def _end_processes(undo: Undo, scene: Scene) -> None:
-    from vmbatch.shares.smb import stop_process_group
+    from vmbatch.shares.group import stop_process_group
 
     stop_process_group(undo.number("pid"), undo.number("started"), scene.deadline)
 

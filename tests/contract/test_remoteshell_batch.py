@@ -124,7 +124,7 @@ def test_environment_byte_for_byte(bed: Bed) -> None:
         b"EQUALS": b"=a=b=",
         b"BYTES": bytes(range(1, 256)),
         b"UNICODE": "übér 漢字".encode(),
-        b"BASH_FUNC_module%%": b"() {  echo \"$1\"\n}",
+        b"BASH_FUNC_module%%": b'() {  echo "$1"\n}',
         b"a-b.c d": b"not an identifier",
         b"-x": b"looks like an option",
         b"BIG": b"x" * 100_000,

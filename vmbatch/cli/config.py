@@ -55,13 +55,11 @@ def check(arguments: argparse.Namespace) -> int:
 def _problems(path: Path | None) -> list[str]:
     file = (path or site_file()).absolute()
     site, found = read_site(file)
-    if found:
-        return [
-            f"{problem}\n  hint: {problem.hint}" if problem.hint else str(problem)
-            for problem in found
-        ]
-    load_site(path)
-    problems = []
+    problems = [
+        f"{problem}\n  hint: {problem.hint}" if problem.hint else str(problem) for problem in found
+    ]
+    if not found:
+        load_site(path)  # it is stricter about a file that VMBATCH_CONFIG names
     for key, text in named_files(site):
         line = line_near(site, key)
         place = f"{file}:{line}" if line else f"{file}"

@@ -208,7 +208,7 @@ class Profile:
     ready: str = key(
         kinds.choice("auto", "channel", "ssh"),
         "How the guest is known to be ready: it says so over its channel, or its ssh server "
-        "answers; `auto`: whichever comes first.",
+        "answers; `auto`: as the image says, or else the channel.",
         default="auto",
     )
     prolog: Path | None = key(

@@ -12,7 +12,7 @@ from vmbatch.config import Site, load_site
 from vmbatch.config.trust import faults
 from vmbatch.doctor import mom, node, store, virtualization
 from vmbatch.doctor.finding import Finding, fail, ok
-from vmbatch.errors import ConfigError
+from vmbatch.errors import ConfigError, VmbatchError
 from vmbatch.install.daemons import SOCKETS, answers, closed_passages
 from vmbatch.install.reach import first_closed
 from vmbatch.job import find_owner
@@ -34,10 +34,12 @@ def examine() -> Iterator[Finding]:
         there = "" if site.file.exists() else " (not there: all has its default)"
         yield ok("site file", f"{site.file}{there}")
     yield from _programs()
+    kind, reason = _accelerator(site)
     yield from _virtualization(site)
+    yield virtualization.check_accelerator(kind, reason)
     yield from _kept(site)
     yield from _users(site)
-    yield from _torque(site)
+    yield from _torque(site, kind)
 
 
 def _programs() -> Iterator[Finding]:
@@ -54,13 +56,15 @@ def _virtualization(site: Site) -> Iterator[Finding]:
     yield virtualization.check_virtlogd(listens=answers(SOCKETS["virtlogd"]))
     yield virtualization.check_passages(closed_passages())
     yield virtualization.check_schema()
-    yield virtualization.check_accelerator(lambda: _accelerator(site))
 
 
 def _accelerator(site: Site) -> tuple[str, str]:
     from vmbatch.node import accelerator
 
-    found = accelerator(site)
+    try:
+        found = accelerator(site)
+    except (VmbatchError, OSError) as error:
+        return "", str(error).splitlines()[0]
     return found.kind, found.reason
 
 
@@ -100,12 +104,16 @@ def _users(site: Site) -> Iterator[Finding]:
     yield node.check_local_user(site.local.user, find_owner)
 
 
-def _torque(site: Site) -> Iterator[Finding]:
+def _torque(site: Site, kind: str) -> Iterator[Finding]:
     config = read_mom_config(site.torque.home / "mom_priv" / "config")
     limit = _limit(site, config)
-    kind, _ = _accelerator(site)
     yield from mom.check_mom(
-        site.torque.home, ROOT / "scripts", config, limit=limit, kind=kind, leads_to_us=leads_to_us
+        site.torque.home,
+        ROOT / "scripts",
+        config,
+        limit=limit,
+        kind=kind or "tcg",
+        leads_to_us=leads_to_us,
     )
 
 

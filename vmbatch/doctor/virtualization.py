@@ -71,21 +71,19 @@ def check_schema(path: Path = SCHEMA) -> Finding:
     return fail("domain schema", f"{path} is missing", "apt-get install --reinstall libvirt0")
 
 
-def check_accelerator(find: Callable[[], tuple[str, str]]) -> Finding:
+def check_accelerator(kind: str, reason: str) -> Finding:
     """Tell what runs the guests.
 
     Args:
-        find: finds out: ``kvm`` or ``tcg``, and how that is known.
+        kind: ``kvm``, ``tcg``, or empty where it could not be found out.
+        reason: how that is known.
     """
-    try:
-        kind, reason = find()
-    except (VmbatchError, OSError) as error:
-        text = error.message if isinstance(error, VmbatchError) else str(error)
-        return fail("accelerator", text, "see the lines on QEMU and the image store")
+    if not kind:
+        return fail("accelerator", reason, "see the lines on QEMU and the image store")
     if kind == "kvm":
         return ok("accelerator", f"KVM ({reason})")
     return warn(
         "accelerator",
         f"guests are emulated, several times slower: {reason}",
-        "enable virtualization in firmware and load kvm_intel or kvm_amd, if this is a real machine",
+        "on a real machine: enable virtualization in its firmware, load kvm_intel or kvm_amd",
     )

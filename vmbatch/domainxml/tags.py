@@ -96,7 +96,7 @@ class Tag:
 
 _DISK = "domain/devices/disk"
 _KEY = pattern(r"[a-z][a-z0-9_]{0,31}", "a lower-case word of letters, digits and underscores")
-_SOURCE = pattern(r"[^\x00-\x1f]{1,4096}", "the name of an image of the store, a path, or a URL")
+_SOURCE = pattern(r"[^\x00-\x1f]{1,4096}", "the name of an image of the store")
 
 TAGS: Mapping[str, Tag] = {
     "vbconfig": Tag(
@@ -131,14 +131,16 @@ TAGS: Mapping[str, Tag] = {
             ),
             "copy_method": Attribute(
                 kind=choice("shared", "download"),
-                doc="`shared`: fetched once for each image; `download`: once for each job.",
+                doc="`shared`, the default: the image is in the store once, for all jobs. "
+                "`download` is read, and refused when a job asks for the template.",
             ),
             "size": Attribute(
                 kind=integer(1, 1 << 26, "MiB"), doc="Size of a disk that is made empty."
             ),
             "create": Attribute(
                 kind=choice("always", "once"),
-                doc="Make an empty disk: for each job, or once for the image. Needs `size`.",
+                doc="`always`: an empty disk for each job. Needs `size`. `once` is read, and "
+                "refused when a job asks for the template.",
             ),
             "format": Attribute(
                 kind=choice("qcow2", "raw", "vpc", vhd="vpc", vhd_util_vhd="vpc"),

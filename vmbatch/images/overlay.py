@@ -1,8 +1,10 @@
-"""The disk that one job writes to: a qcow2 overlay on a read-only base."""
+"""The disks that one job writes to: a qcow2 overlay on a read-only base, or an empty disk."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vmbatch.clock import Deadline
@@ -35,6 +37,35 @@ def create_overlay(
     Raises:
         NodeError: the disk is full, the overlay exists, or qemu-img failed.
     """
+    with _owned(overlay, uid, gid):
+        _fill(overlay, base, base_format, size, deadline)
+
+
+def create_empty(
+    disk: Path, *, disk_format: str, size: int, uid: int, gid: int, deadline: Deadline
+) -> None:
+    """Make an empty disk that only its owner can read and write.
+
+    Args:
+        disk: the file to make, in a directory that root alone can write to.
+        disk_format: ``qcow2``, ``raw`` or ``vpc``.
+        size: virtual size in bytes; room is taken as it is written to.
+        uid: who will own the disk.
+        gid: its group.
+        deadline: when to give up.
+
+    Raises:
+        NodeError: the file system is full, the disk exists, or qemu-img failed.
+    """
+    with _owned(disk, uid, gid), named_if_full("the disk", disk):
+        run(
+            ["qemu-img", "create", "-q", "-f", disk_format, "--", str(disk), str(size)],
+            deadline=deadline,
+        )
+
+
+@contextmanager
+def _owned(overlay: Path, uid: int, gid: int) -> Iterator[None]:
     try:
         handle = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
@@ -47,7 +78,7 @@ def create_overlay(
             raise
         raise NodeError(f"can't make the overlay {overlay}: {error.strerror}") from error
     try:
-        _fill(overlay, base, base_format, size, deadline)
+        yield
         os.fchown(handle, uid, gid)
     except BaseException:
         overlay.unlink(missing_ok=True)

@@ -25,8 +25,7 @@ from vmbatch.install.packages import Purpose
 from vmbatch.process import run
 
 STATE = Path("/var/lib/vmbatch")
-RUN = Path("/run/vmbatch")
-LOG = Path("/var/log/vmbatch")
+DEFAULT_STATES = (STATE, STATE / "images", Path("/run/vmbatch"), Path("/var/log/vmbatch"))
 _REAL = Path("/")
 
 
@@ -99,20 +98,22 @@ def _compile(venv_directory: Path, target: Target) -> None:
     run([python, "-I", "-m", "compileall", "-q", *strip, package])
 
 
-def _state_directories(target: Target) -> list[Path]:
-    """Return where state, run-time files and logs are, as the site file says where it can."""
-    defaults = [STATE, RUN, LOG]
+def _state_directories(target: Target) -> tuple[Path, ...]:
+    """Return where state, images, run-time files and logs are; the site file says it.
+
+    The state comes first. Where the site file can't be read, it is the defaults.
+    """
     if target.root != _REAL:
-        return defaults
+        return DEFAULT_STATES
     code = (
         "from vmbatch.config import load_site; paths = load_site().paths; "
-        "print(paths.state, paths.run, paths.log, sep='\\n')"
+        "print(paths.state, paths.images, paths.run, paths.log, sep='\\n')"
     )
     try:
         text = run([f"{target.top}/.venv/bin/python", "-I", "-c", code]).decode()
     except (ProgramError, NodeError, OSError):
-        return defaults
-    return [Path(line) for line in text.splitlines()]
+        return DEFAULT_STATES
+    return (*map(Path, text.splitlines()), *DEFAULT_STATES[-1:])
 
 
 def _remove(path: Path) -> None:
