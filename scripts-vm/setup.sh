@@ -309,14 +309,19 @@ mount_9p() {
         "$tag" "$path" 2>&1)
 }
 
-# By the kernel's own options, since mount.cifs is seldom there.
+# By the kernel's own options, since mount.cifs is seldom there. The old dialect is the one with
+# true modes, owners and links; some kernels are built without it.
 mount_smb() {
     out="no network address"
     wait_address || return 1
-    out=$(mount -i -t cifs -o \
-"unc=\\\\10.0.2.2\\$tag,ip=10.0.2.2,port=$VB_SMB_PORT,user=$VB_SMB_USER,pass=$VB_SMB_PASSWORD,\
-vers=3.0,uid=$VB_UID,gid=$VB_GID,forceuid,forcegid,file_mode=0755,dir_mode=0755,mfsymlinks,\
-nosuid,nodev" "//10.0.2.2/$tag" "$path" 2>&1)
+    mount_cifs vers=1.0 ||
+        mount_cifs "vers=3.0,uid=$VB_UID,gid=$VB_GID,forceuid,forcegid,mfsymlinks"
+}
+
+mount_cifs() {
+    out=$(mount -i -t cifs -o "unc=\\\\10.0.2.2\\$tag,ip=10.0.2.2,port=$VB_SMB_PORT,\
+user=$VB_SMB_USER,pass=$VB_SMB_PASSWORD,iocharset=utf8,nosuid,nodev,$1" \
+        "//10.0.2.2/$tag" "$path" 2>&1)
 }
 
 # ---- the site's prolog ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vmbatch.clock import Deadline, Phases
 from vmbatch.config import Profile, Site
-from vmbatch.context.bundle import GuestContext, Mount, SmbLogin, bundle, read_guest_scripts
+from vmbatch.context.bundle import LOGIN, GuestContext, Mount, SmbLogin, bundle, read_guest_scripts
 from vmbatch.context.cdrom import write_disc
 from vmbatch.context.keys import KeyPair, make_key
 from vmbatch.domainxml.parse import parse_template
@@ -275,7 +275,7 @@ class Maker:
             "job": job.id,
             "host": host,
             "port": port,
-            "user": job.owner.name,
+            "user": LOGIN,
             "key": str(place.key),
             "known_hosts": str(place.known_hosts),
             "alias": alias(place),

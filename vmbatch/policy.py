@@ -234,10 +234,13 @@ def read_compiled(run_dir: str, site_file: str, *, owner: int = 0) -> "Compiled 
     """
     try:
         data = _read_owned(f"{run_dir}/policy", owner)
-        if data is None:
+        stamp = _stamp()
+        # At both ends: a file that was cut or garbled can have marshal ask for gigabytes.
+        if data is None or not data.startswith(stamp) or not data.endswith(stamp):
             return None
-        stamp, identity, values = marshal.loads(data)  # noqa: S302 - root's own file, just checked
-        if stamp != _stamp() or identity != identity_of(site_file):
+        content = data[len(stamp) : -len(stamp)]
+        identity, values = marshal.loads(content)  # noqa: S302 - root's own file, just checked
+        if identity != identity_of(site_file):
             return None
         return Compiled(identity=identity, **values)
     except (OSError, ValueError, EOFError, TypeError):
@@ -271,7 +274,7 @@ def write_compiled(run_dir: str, compiled: Compiled) -> None:
     """
     _make_directory(run_dir)
     values = {name: getattr(compiled, name) for name in Compiled.__slots__ if name != "identity"}
-    data = marshal.dumps((_stamp(), compiled.identity, values))
+    data = _stamp() + marshal.dumps((compiled.identity, values)) + _stamp()
     temporary = f"{run_dir}/.policy.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
@@ -298,5 +301,5 @@ def _make_directory(path: str) -> None:
     posix.chmod(path, 0o755)  # a prologue's umask is 0077
 
 
-def _stamp() -> tuple[int, str, int]:
-    return (_FORMAT, __version__, sys.hexversion)
+def _stamp() -> bytes:
+    return f"\nvmbatch policy {_FORMAT} {__version__} {sys.hexversion}\n".encode()

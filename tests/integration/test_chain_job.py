@@ -70,7 +70,7 @@ def test_place_environment_umask_and_arguments(node: Testbed) -> None:
     done = node.job("-v", 'GREETING=it\'s $HOME; "so"', script, "a b", "*")
     lines = done.text.splitlines()
     assert lines[0] == str(node.home), done.errors
-    assert lines[1] == str(node.base)
+    assert lines[1] == str(node.home)
     assert lines[2] == 'it\'s $HOME; "so"'
     assert int(lines[3]) > 0
     assert lines[4] == "0022"

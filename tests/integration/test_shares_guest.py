@@ -26,7 +26,7 @@ OWNER = find_owner("games")
 GUEST = Path(__file__).with_name("shares_guest.sh")
 # In the order in which they go into the kernel.
 MODULES = (
-    *("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"),
+    *("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"),
     *("failover", "net_failover", "virtio_net", "netfs", "fscache", "dns_resolver"),
     *("cifs_md4", "cifs_arc4", "nls_utf8", "cifs"),
 )

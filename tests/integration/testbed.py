@@ -81,7 +81,7 @@ class Testbed:
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """Return the argv that runs `argv` in the namespaces of the daemon."""
-        return ["nsenter", "-t", str(self.pid), "-m", "-n", f"--wd={self.base}", *argv]
+        return ["nsenter", "-t", str(self.pid), "-m", "-n", f"--wd={self.home}", *argv]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**os.environ, "VMBATCH_CONFIG": str(self.site_file), **(extra or {})}

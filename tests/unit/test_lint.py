@@ -68,7 +68,7 @@ def test_types() -> None:
 
 
 def test_rooms() -> None:
-    check(BIN / "python", "-c", "from importlinter.cli import lint_imports_command as main; main()")
+    check(BIN / "python", "-c", "from importlinter.cli import lint_imports_command as lint; lint()")
 
 
 def test_shell_scripts() -> None:

@@ -1,6 +1,8 @@
 """The compiled copy of the site file: true to it, never stale, never somebody else's."""
 
+import marshal
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,10 +79,10 @@ def open_up(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [touch, grow, replace, open_up, Path.unlink])
-def test_stale_once_the_site_file_changes(site_file: Path, change: object) -> None:
+def test_stale_once_the_site_file_changes(site_file: Path, change: Callable[[Path], None]) -> None:
     refresh_policy(str(site_file))
     assert read(site_file) is not None
-    change(site_file)  # type: ignore[operator]
+    change(site_file)
     assert read(site_file) is None
 
 
@@ -118,10 +120,28 @@ def test_a_link_is_none(site_file: Path) -> None:
     assert read(site_file) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"(\x01", b"i\x01\x00\x00\x00", b"[" * 100])
-def test_rubbish_is_none(site_file: Path, data: bytes) -> None:
+def bare(data: bytes) -> bytes:
+    return data
+
+
+def stamped(data: bytes) -> bytes:
+    return policy._stamp() + data + policy._stamp()
+
+
+@pytest.mark.parametrize(
+    ("data", "wrap"),
+    [
+        (b"", bare),
+        (b"[" * 100, bare),  # marshal would take it for a list of 1.5 milliard entries
+        (b"", stamped),
+        (b"nonsense", stamped),
+        (b"i\x01\x00\x00\x00", stamped),
+        (marshal.dumps(("too", "many", "values")), stamped),
+    ],
+)
+def test_rubbish_is_none(site_file: Path, data: bytes, wrap: Callable[[bytes], bytes]) -> None:
     cache = site_file.parent / "policy"
-    cache.write_bytes(data)
+    cache.write_bytes(wrap(data))
     cache.chmod(0o644)
     assert read(site_file) is None
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from yaml.nodes import Node
 
 _STANDARD = "tag:yaml.org,2002:"
+_WORDS = {f"{_STANDARD}{tag}" for tag in ("str", "int", "float", "bool", "timestamp", "value")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +81,7 @@ class Document:
         """
         if is_null(node):
             return
-        if shape(node) != "mapping" or not node.tag.startswith(_STANDARD):
+        if shape(node) != "mapping" or node.tag != f"{_STANDARD}map":
             self.complain(line_of(node), where, "expected keys with values")
             return
         for key_node, value in node.value:
@@ -120,7 +121,7 @@ def scalar_text(node: Node) -> str | None:
 
     The text, not YAML's idea of it: ``mode: off`` is a word here, and ``name: 010`` is no octal.
     """
-    if shape(node) == "scalar" and node.tag.startswith(_STANDARD) and not is_null(node):
+    if shape(node) == "scalar" and node.tag in _WORDS:
         return str(node.value)
     return None
 

@@ -104,13 +104,15 @@ def _read_trusted(file: Path) -> tuple[bytes, Identity] | None:
         raise _unusable(
             file, "it is a link" if file.is_symlink() else str(error.strerror)
         ) from None
-    with os.fdopen(fd, "rb") as stream:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise _unusable(file, "it is not a plain file")
         for fault in trust.faults(file, {0, os.geteuid()}):
             raise _unusable(file, fault)
-        data = stream.read(_LARGEST + 1)
+        data = os.read(fd, _LARGEST + 1)
+    finally:
+        os.close(fd)
     if len(data) > _LARGEST:
         raise _unusable(file, f"it is larger than {_LARGEST} bytes")
     same = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)

@@ -6,7 +6,11 @@ import contextlib
 import os
 import stat
 
-_ENDED = b" rtype exit-status "  # ssh's debug line when the command has told its exit status
+# Of ssh's debug lines: our session gets its channel, which is the first of its kind ...
+_OPENED = b"[client-session]"
+# ... and its command has told an exit status.
+_ENDED = b": channel %s rtype exit-status "
+_NOT_COMPLAINTS = ("debug", "Authenticated to ", "Transferred: ", "Bytes per second: ")
 
 
 class Control:
@@ -53,13 +57,15 @@ class Control:
     @property
     def status_told(self) -> bool:
         """Whether the guest has told an exit status."""
-        return _ENDED in self._words
+        before, opened, _ = self._words.partition(_OPENED)
+        channel = before.rpartition(b"channel ")[2].partition(b":")[0]
+        return bool(opened) and _ENDED % channel in self._words
 
     @property
     def complaint(self) -> str:
         """The last that ssh said and was no debug line."""
         lines = [line.strip() for line in self._words.decode(errors="replace").splitlines()]
-        plain = [line for line in lines if line and not line.startswith("debug")]
+        plain = [line for line in lines if line and not line.startswith(_NOT_COMPLAINTS)]
         return plain[-1] if plain else "ssh gave no reason"
 
     def tidy(self) -> None:
