@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 REMOTESHELL = ROOT / "scripts/remoteshell"
-OWNER = "vbtest1"
+OWNER = f"vbt{os.getpid()}"
 JOB = "17.vm"
 
 
@@ -238,9 +238,7 @@ class Bed:
 
     def close(self) -> None:
         self.stop_server()
-        for pid, _ in _command_lines(self.uid):
-            _kill(pid)
-        _settle(lambda: not _command_lines(self.uid))
+        _settle(lambda: not any([_kill(pid) or True for pid, _ in _command_lines(self.uid)]))
         subprocess.run(["userdel", OWNER], check=True, capture_output=True)
         shutil.rmtree(self.top)
 
@@ -333,3 +331,17 @@ def bed(shared_bed: Bed) -> Bed:
         shared_bed.start_server()
     shared_bed.ready()
     return shared_bed
+
+
+def signal_session(leader: int, number: int) -> None:
+    """Send a signal to all processes of a session, one by one, as pbs_mom does."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader:
+            try:
+                os.kill(int(path.parent.name), number)
+            except ProcessLookupError:
+                continue

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.contract
 __all__ = ["bed", "shared_bed"]
 
 
-@pytest.mark.parametrize("status", [0, 1, 42, 125, 127, 137, 254, 255])
+@pytest.mark.parametrize("status", [0, 42, 125, 255])
 def test_exit_status(bed: Bed, status: int) -> None:
     done = bed.batch(f"#!/bin/sh\nexit {status}\n")
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
-@pytest.mark.parametrize(("name", "number"), [("TERM", 143), ("KILL", 137), ("SEGV", 139)])
+@pytest.mark.parametrize(("name", "number"), [("TERM", 143), ("KILL", 137)])
 def test_a_script_that_kills_itself(bed: Bed, name: str, number: int) -> None:
     done = bed.batch(f"#!/bin/sh\nkill -s {name} $$\n")
     assert done.returncode == number
@@ -157,7 +157,7 @@ def test_files_that_variables_name(bed: Bed) -> None:
     assert done.stdout.decode() == f"{bed.uid}\nvm2\nvm2\nvm\n{missing}\nw\n"
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+@pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_umask(bed: Bed, mask: int) -> None:
     assert bed.batch("#!/bin/sh\numask\n", umask=mask).stdout == b"%04o\n" % mask
 

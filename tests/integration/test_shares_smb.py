@@ -87,7 +87,8 @@ def status(process: Path) -> dict[str, list[str]]:
 
 
 def test_every_process_is_the_owners_and_has_no_rights_beyond(top: Path, undo: Undo) -> None:
-    server = start(top, undo, free_port())
+    owner = replace(OWNER, groups=(*OWNER.groups, ("hpc", 4567)))
+    server = start(top, undo, free_port(), owner)
     assert undo == [(server.pid, server.start_time)]
     members = group_of(server.pid)
     assert members
@@ -95,7 +96,7 @@ def test_every_process_is_the_owners_and_has_no_rights_beyond(top: Path, undo: U
         seen = status(process)
         assert set(seen["Uid"]) == {str(OWNER.uid)}
         assert set(seen["Gid"]) == {str(OWNER.gid)}
-        assert set(seen["Groups"]) <= {str(gid) for gid in OWNER.gids}
+        assert set(seen["Groups"]) == {str(gid) for gid in owner.gids}
         assert [seen[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [["0" * 16]] * 4
         assert seen["NoNewPrivs"] == ["1"]
 
@@ -148,9 +149,20 @@ def test_a_server_whose_leader_was_killed_is_stopped_too(top: Path, undo: Undo) 
         assert group_of(server.pid) == []
 
 
-def test_a_port_that_another_program_holds_is_told_and_nothing_is_left(
-    top: Path, undo: Undo
+def test_a_port_that_another_program_holds_is_told(top: Path, undo: Undo) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(NodeError, match=f"port {port}"):
+            start(top, undo, port)
+    assert undo == []
+
+
+def test_a_port_that_is_taken_meanwhile_is_told_and_nothing_is_left(
+    top: Path, undo: Undo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(start_smb.__globals__, "is_held", lambda _port: False)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from vmbatch.install import packages
 from vmbatch.install.daemons import answers, closed_passages, open_passages
 from vmbatch.install.packages import Purpose, absent, no_services, wanted
-from vmbatch.install.reach import MEETING_POINT, first_closed, python_of
+from vmbatch.install.reach import MEETING_POINT, first_closed, mend_scripts, python_of
 from vmbatch.install.venv import is_current, requirements, stamp_of
 
 pytestmark = pytest.mark.unit
@@ -114,3 +115,19 @@ def test_a_checkout_that_users_cannot_reach_is_seen_elsewhere() -> None:
     argv = python_of(Path("/etc/shadow"), enter=True)
     assert argv[0] == "/usr/bin/unshare"
     assert argv[-2:] == ["/etc/shadow", str(MEETING_POINT)]
+
+
+def test_scripts_of_a_clone_with_a_loose_umask_are_mended(tmp_path: Path) -> None:
+    script = tmp_path / "prologue"
+    script.touch()
+    script.chmod(0o775)
+    assert mend_scripts(tmp_path, owner=os.getuid()) == ""
+    assert script.stat().st_mode & 0o777 == 0o755
+
+
+def test_scripts_of_another_user_are_named(tmp_path: Path) -> None:
+    script = tmp_path / "prologue"
+    script.touch()
+    script.chmod(0o775)
+    assert f"{script} belongs to uid" in mend_scripts(tmp_path, owner=os.getuid() + 1)
+    assert script.stat().st_mode & 0o777 == 0o775

@@ -13,7 +13,7 @@ import pytest
 from vmbatch.clock import Deadline
 from vmbatch.errors import NodeError
 from vmbatch.shares.group import MARK, mark_of, start_time_of, stop_process_group
-from vmbatch.shares.listener import holds_port
+from vmbatch.shares.listener import holds_port, is_held
 
 pytestmark = pytest.mark.unit
 
@@ -135,4 +135,18 @@ def test_who_holds_a_port(groups: list[Group]) -> None:
         assert holds_port(os.getpid(), port)
         groups.append(Group(FAMILY))  # knows the port open, and does not hold it
         assert not holds_port(groups[0].pid, port)
-    assert not holds_port(os.getpid(), port)
+        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0]:
+            listener.close()
+            assert not holds_port(os.getpid(), port)
+            assert not is_held(port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
+def test_a_port_is_held_on_loopback_or_on_all_addresses(host: str) -> None:
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        port = listener.getsockname()[1]
+        assert not is_held(port)
+        listener.listen()
+        assert is_held(port)
+    assert not is_held(port)

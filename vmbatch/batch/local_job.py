@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from vmbatch.batch.local_processes import Child, Events, Why, kill_session, session_members
+from vmbatch.batch.local_processes import Child, Events, kill_session
 from vmbatch.batch.local_terminal import Terminal
 from vmbatch.batch.momconfig import MomConfig
 from vmbatch.clock import Deadline
@@ -88,29 +87,15 @@ def start_job(
 
 
 def end_session(child: Child, events: Events, delay: float) -> None:
-    """Send TERM to a job's session, and KILL to what is left after `delay` seconds.
+    """Send TERM to a job's session, and KILL to what is left of it.
 
-    A second request to stop cuts the delay short.
+    KILL comes after `delay` seconds, or as soon as the session's leader has ended: a login shell
+    does so at once, and leaves its script no time. A second request to stop cuts the delay short.
     """
     deadline = Deadline.after(delay)
     kill_session(child.session, signal.SIGTERM)
-    asked = events.times
-    if events.wait(child, deadline, after=asked) is Why.ENDED:
-        _outlive(child.session, deadline)
+    events.wait(child, deadline, after=events.times)
     kill_session(child.session, signal.SIGKILL)
-
-
-def _outlive(session: int, deadline: Deadline) -> None:
-    """Wait for those of a session that outlived its leader."""
-    for pid in session_members(session):
-        try:
-            member = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            select.select([member], [], [], deadline.left())
-        finally:
-            os.close(member)
 
 
 def torque_status(returncode: int) -> int:

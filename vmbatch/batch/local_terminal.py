@@ -18,6 +18,9 @@ from vmbatch.job import Owner
 
 _BLOCK = 1 << 16
 _END_OF_INPUT = b"\x04"
+_AGAIN = 0.1
+"""Seconds after which the end of our input is said again: a shell that is just changing the
+terminal's mode loses it, and each reader in turn must find it."""
 
 
 class Terminal:
@@ -32,6 +35,7 @@ class Terminal:
         os.fchown(self.slave, owner.uid, -1)
         os.fchmod(self.slave, 0o620)
         self._output: threading.Thread | None = None
+        self._ended = threading.Event()
 
     def take_over(self) -> None:
         """In a new process: lead a session whose terminal this is."""
@@ -61,6 +65,7 @@ class Terminal:
             self.hang_up()
             self._output.join()
         finally:
+            self._ended.set()
             signal.signal(signal.SIGWINCH, before)
             if saved:
                 termios.tcsetattr(own, termios.TCSADRAIN, saved)
@@ -76,7 +81,8 @@ class Terminal:
         try:
             while data := os.read(own, _BLOCK):
                 write_all(self.master, data)
-            write_all(self.master, _END_OF_INPUT)
+            while not self._ended.wait(_AGAIN):
+                write_all(self.master, _END_OF_INPUT)
         except OSError:
             return
 

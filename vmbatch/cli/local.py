@@ -61,7 +61,7 @@ def add_parser(commands: Any) -> None:
     run.add_argument("--timings", action="store_true", help="print the phases and their seconds")
     run.add_argument("--attempts", type=int, default=3, metavar="N",
                      help="how often a job may be tried whose prologue sends it back")  # fmt: skip
-    run.add_argument("--kill-delay", type=float, default=2.0, metavar="SECONDS",
+    run.add_argument("--kill-delay", type=float, metavar="SECONDS",
                      help="between TERM and KILL")  # fmt: skip
     run.add_argument("--job-id", help=argparse.SUPPRESS)
     run.add_argument("--hosts", help=argparse.SUPPRESS)
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace, site: Site) -> int:
         guest_seconds=lambda job_id: _guest_seconds(job_id, site),
         job_id=arguments.job_id,
         attempts=arguments.attempts,
-        kill_delay=arguments.kill_delay,
+        kill_delay=site.local.kill_delay if arguments.kill_delay is None else arguments.kill_delay,
     )
     _say(*ran.notes)
     if arguments.timings:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from vmbatch import __version__
-from vmbatch.cli import config, doctor, guest, local, reap
+from vmbatch.cli import config, doctor, guest, image, local, reap
 from vmbatch.config import load_site
 from vmbatch.errors import VmbatchError
 from vmbatch.log import log_to_file
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"vmbatch {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (local, guest, reap, config, doctor):
+    for module in (local, image, guest, reap, config, doctor):
         module.add_parser(commands)
     return top
 

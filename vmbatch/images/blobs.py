@@ -8,7 +8,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Blobs:
             ImageError: the source is no regular file, or can't be read.
             NodeError: the disk is full.
         """
-        self._drafts.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(self._drafts)
         path = self._drafts / secrets.token_hex(8)
         try:
             with named_if_full("the image", path):
@@ -73,7 +73,7 @@ class Blobs:
         if target.exists():
             os.utime(target)
             return
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(target.parent)
         with named_if_full("the image", target):
             draft.path.rename(target)
             sync_directory(target.parent)
@@ -101,6 +101,16 @@ class Blobs:
         for path in self._drafts.glob("*"):
             if now - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, 0755 whatever the caller's umask is."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ The layout of a bzImage is in the kernel's Documentation/x86/boot.rst.
 from __future__ import annotations
 
 import lzma
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,6 +109,17 @@ def copy_modules(kernel: Kernel, names: Sequence[str], root: Path, busybox: Path
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         target.write_bytes(without_signature((kernel.modules / path).read_bytes()))
     run([busybox, "depmod", "-b", root, kernel.version])
+
+
+def copy_all_modules(kernel: Kernel, root: Path, *, leave: Sequence[str]) -> None:
+    """Put the tree of modules below `root`, without the directories named in `leave`."""
+    target = root / "lib" / "modules" / kernel.version
+    skip = {kernel.modules / "kernel" / name for name in leave}
+
+    def ignore(place: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(place, name) in skip]
+
+    shutil.copytree(kernel.modules, target, ignore=ignore)
 
 
 def without_signature(module: bytes) -> bytes:

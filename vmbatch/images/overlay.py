@@ -65,26 +65,33 @@ def create_empty(
 
 
 @contextmanager
-def _owned(overlay: Path, uid: int, gid: int) -> Iterator[None]:
-    try:
-        handle = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise NodeError(
-            f"the overlay {overlay} exists already",
-            hint="an earlier job of this id left it: remove it with: vmbatch reap",
-        ) from None
-    except OSError as error:
-        with named_if_full("the overlay", overlay):
-            raise
-        raise NodeError(f"can't make the overlay {overlay}: {error.strerror}") from error
+def _owned(disk: Path, uid: int, gid: int) -> Iterator[None]:
+    """Make a file, let the body fill it, then give it away; it is gone if the body raises."""
+    handle = _create(disk)
     try:
         yield
         os.fchown(handle, uid, gid)
     except BaseException:
-        overlay.unlink(missing_ok=True)
+        disk.unlink(missing_ok=True)
         raise
     finally:
         os.close(handle)
+
+
+def _create(disk: Path) -> int:
+    try:
+        with named_if_full("the disk", disk):
+            return os.open(disk, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise NodeError(
+            f"the disk {disk} exists already",
+            hint="an earlier job of this id left it: remove it with: vmbatch reap",
+        ) from None
+    except OSError as error:
+        raise NodeError(
+            f"can't make the disk {disk}: {error.strerror}",
+            hint="check the state directory (paths.state of the site file)",
+        ) from error
 
 
 def _fill(

@@ -66,7 +66,6 @@ def read_record(names: Path, name: str) -> Record | None:
 
 def write_record(names: Path, name: str, record: Record) -> None:
     """Write an image's record: readers see the old one or the new one, whole."""
-    names.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = names / f".{name}.{secrets.token_hex(4)}"
     text = json.dumps(asdict(record), indent=1).encode() + b"\n"
     try:

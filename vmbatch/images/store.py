@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmbatch.errors import ImageError, NodeError
-from vmbatch.images.blobs import Blobs, Draft
+from vmbatch.images.blobs import Blobs, Draft, make_directory
 from vmbatch.images.inspection import inspect_disk
 from vmbatch.images.names import check_name
 from vmbatch.images.record import READY_WAYS, SHARE_WAYS, Record, read_record, write_record
@@ -211,11 +211,8 @@ class ImageStore:
         )
 
     def _make_directories(self) -> None:
-        # Explicit modes: the caller's umask must neither open nor close the store.
         try:
-            for path in (self._root, self._names, self._root / "blobs"):
-                path.mkdir(parents=True, exist_ok=True)
-                path.chmod(0o755)
+            make_directory(self._names)
         except OSError as error:
             raise NodeError(
                 f"can't make the image store {self._root}: {error.strerror}",

@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from vmbatch.images.cpio import Entry, character_device, directory, link, regular, write_archive
-from vmbatch.images.kernel import Kernel, copy_modules, unpack_kernel, write_vmlinux
+from vmbatch.images.initrd import BUS_MODULES, FIRST_MODULES, write_initrd
+from vmbatch.images.kernel import copy_modules, unpack_kernel, write_vmlinux
 from vmbatch.images.recipe import FILES, ROOT_LABEL, Result, Workshop
 from vmbatch.images.rootdisk import write_root_disk
 from vmbatch.process import run
@@ -34,11 +34,6 @@ _LIBRARIES = (
     *("liblz4-1", "liblzma5", "libzstd1", "libmount1", "libblkid1", "libsmartcols1", "libuuid1"),
     *("libudev1", "libpam0g", "libaudit1", "libreadline8"),
 )
-_FIRST_MODULES = (
-    *("virtio_pci", "virtio_blk", "crc32c_generic", "ext4"),
-    *("virtio_net", "virtio_console", "virtio_rng", "isofs"),
-)
-_BUS_MODULES = ("virtio_scsi", "sd_mod", "sr_mod", "ahci", "ata_piix")
 _LATER_MODULES = (
     *("9p", "9pnet_virtio", "cifs", "cmac", "ccm", "gcm", "sha512_generic", "nls_utf8"),
     *("fuse", "virtiofs", "overlay", "loop", "button", "evdev", "e1000", "e1000e"),
@@ -84,12 +79,12 @@ def cook(shop: Workshop) -> Result:
     shop.say("kernel")
     kernel = unpack_kernel(shop.packages, shop.bench / "kernel", busybox)
     shop.say(f"root file system with the modules of {kernel.version}")
-    copy_modules(kernel, (*_FIRST_MODULES, *_BUS_MODULES, *_LATER_MODULES), tree, busybox)
+    copy_modules(kernel, (*FIRST_MODULES, *BUS_MODULES, *_LATER_MODULES), tree, busybox)
     _link_applets(tree, busybox)
     _configure(tree)
     shop.say("initial RAM disk, kernel and disk")
     initrd = shop.bench / "initrd"
-    _write_initrd(kernel, shop.bench / "first", initrd, busybox)
+    write_initrd(kernel, initrd, bench=shop.bench / "first", busybox=busybox)
     vmlinux, disk = shop.bench / "vmlinux", shop.bench / "disk.qcow2"
     write_vmlinux(kernel, vmlinux)
     # No journal: the disk of a job is never used again after a crash.
@@ -152,25 +147,3 @@ def _configure(tree: Path) -> None:
 def _install(source: Path, target: Path, mode: int) -> None:
     shutil.copyfile(source, target)
     target.chmod(mode)
-
-
-def _write_initrd(kernel: Kernel, tree: Path, target: Path, busybox: Path) -> None:
-    """Write what finds the root disk: busybox, the drivers, and one script."""
-    copy_modules(kernel, (*_FIRST_MODULES, *_BUS_MODULES), tree, busybox)
-    base = f"/lib/modules/{kernel.version}"
-    order = [f"{base}/{path}" for path in kernel.closure(_FIRST_MODULES)]
-    library = tree / "lib"
-    entries: list[Entry] = [
-        *(directory(name) for name in ("dev", "proc", "sys", "root", "bin", "sbin", "lib")),
-        character_device("dev/console", 5, 1),
-        regular("bin/busybox", busybox.read_bytes(), executable=True),
-        link("sbin/modprobe", "/bin/busybox"),
-        regular("init", (FILES / "tiny" / "init").read_bytes(), executable=True),
-        regular("label", ROOT_LABEL.encode()),
-        regular("order", "".join(f"{name}\n" for name in order).encode()),
-    ]
-    for path in sorted(library.rglob("*")):
-        name = str(path.relative_to(tree))
-        entries.append(directory(name) if path.is_dir() else regular(name, path.read_bytes()))
-    with target.open("wb") as out:
-        write_archive(out, entries)

@@ -16,7 +16,7 @@ from vmbatch.install.daemons import open_passages, start_daemons
 from vmbatch.install.demo import demo
 from vmbatch.install.packages import Purpose
 from vmbatch.install.place import install_command, uninstall_command
-from vmbatch.install.reach import python_of
+from vmbatch.install.reach import mend_scripts, python_of
 
 _EPILOG = """\
 other commands:
@@ -71,6 +71,9 @@ def _demo(argv: Sequence[str], checkout: Path) -> int:
     argparse.ArgumentParser(prog="setup.sh demo", allow_abbrev=False).parse_args(argv)
     _require_root("demo")
     with _alone(checkout):
+        problem = mend_scripts(checkout / "scripts")
+        if problem:
+            raise SiteError(problem, hint=f"chown -R root: {checkout}, or clone it as root")
         packages.install((Purpose.RUN, Purpose.BUILD, Purpose.IMAGES))
         venv.prepare_checkout(checkout)
         start_daemons()
@@ -81,6 +84,9 @@ def _demo(argv: Sequence[str], checkout: Path) -> int:
 def _test(argv: Sequence[str], checkout: Path) -> int:
     _require_root("test")
     with _alone(checkout):
+        problem = mend_scripts(checkout / "scripts")
+        if problem:
+            say(f"setup.sh: {problem}; jobs will not start (chown -R root: {checkout})")
         packages.install(tuple(Purpose))
         venv.prepare_checkout(checkout, ["test"])
         start_daemons()

@@ -35,6 +35,28 @@ def first_closed(path: Path) -> Path | None:
     return None
 
 
+def mend_scripts(scripts: Path, *, owner: int = 0) -> str:
+    """Take the writing of others from a checkout's scripts: a mom, and the embedded one, asks it.
+
+    Args:
+        scripts: the directory of the scripts.
+        owner: uid that must own them; anything but 0 is for tests.
+
+    Returns:
+        What can't be mended, in one line; empty where nothing is wrong.
+    """
+    strangers = []
+    for path in sorted(scripts.iterdir()):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            continue
+        if found.st_uid != owner:
+            strangers.append(f"{path} belongs to uid {found.st_uid}, and root would run it")
+        elif found.st_mode & 0o022:
+            path.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
+    return strangers[0] if strangers else ""
+
+
 def python_of(checkout: Path, *, enter: bool = False) -> list[str]:
     """Return the start of a command line that runs the checkout's Python.
 

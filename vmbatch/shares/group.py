@@ -31,6 +31,7 @@ class _Process:
     state: str
     group: int
     start_time: int
+    ending: bool  # has given up its memory, and its environment with it; can't be ended any more
 
 
 def mark_of(pid: int, start_time: int) -> str:
@@ -76,7 +77,7 @@ def stop_process_group(pid: int, start_time: int, deadline: Deadline) -> None:
 
 
 def _signal(pid: int, start_time: int, number: signal.Signals) -> None:
-    if _members(pid, start_time):
+    if any(not process.ending for process in _members(pid, start_time)):
         with suppress(ProcessLookupError):
             os.killpg(pid, number)
 
@@ -99,7 +100,7 @@ def _members(pid: int, start_time: int) -> list[_Process]:
         mark = f"{MARK}={mark_of(pid, start_time)}".encode()
         # While one marked process lives, the kernel gives the group's number to nobody else.
         if not any(mark in _environment(process.pid) for process in alive):
-            return []
+            return [process for process in alive if process.ending]  # to wait for, whose they be
     return alive
 
 
@@ -117,7 +118,11 @@ def _read(pid: int) -> _Process | None:
     # The program's name, in brackets, may hold anything, brackets too.
     fields = text[text.rindex(b")") + 2 :].split()
     return _Process(
-        pid=pid, state=fields[0].decode(), group=int(fields[2]), start_time=int(fields[19])
+        pid=pid,
+        state=fields[0].decode(),
+        group=int(fields[2]),
+        start_time=int(fields[19]),
+        ending=fields[20] == b"0",  # vsize
     )
 
 

@@ -18,7 +18,7 @@ from vmbatch.job import Owner
 from vmbatch.process import CLEAN_ENVIRONMENT, missing, run
 from vmbatch.shares.choose import Share
 from vmbatch.shares.group import MARK, mark_of, start_time_of, stop_process_group
-from vmbatch.shares.listener import holds_port
+from vmbatch.shares.listener import holds_port, is_held
 from vmbatch.shares.owner import as_owner
 from vmbatch.shares.smbconf import render_smb_conf
 
@@ -86,6 +86,7 @@ def start_smb(
     """
     _refuse(owner)
     smbd, pdbedit = _program("smbd"), _program("pdbedit")
+    _refuse_port(port)
     limit = deadline.within(_START_SECONDS)
     base, var = directory / DIRECTORY, directory / DIRECTORY / "var"
     conf = _write_files(base, var, shares, owner, port)
@@ -115,6 +116,14 @@ def _refuse(owner: Owner) -> None:
         raise SiteError(
             f"the user name {owner.name!r} can't be used for SMB",
             hint="give this user images whose kernel has 9p, or switch shares off",
+        )
+
+
+def _refuse_port(port: int) -> None:
+    if is_held(port):  # Samba shares a port with other servers of the same user, and so mixes jobs
+        raise NodeError(
+            f"another program listens on port {port}, which the SMB server was to get",
+            hint=f"see which it is: ss -ltnp sport = :{port}",
         )
 
 

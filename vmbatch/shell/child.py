@@ -24,9 +24,7 @@ FORWARDED = (
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def start(
-    argv: list[str], environment: dict[bytes, bytes], descriptors: dict[int, int]
-) -> int:
+def start(argv: list[str], environment: dict[bytes, bytes], descriptors: dict[int, int]) -> int:
     """Start a program and return its pid.
 
     It stays in our session, so that a KILL to the whole job takes it. The signals of `FORWARDED`

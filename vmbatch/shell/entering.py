@@ -35,9 +35,7 @@ def enter(call: Call, jobdir: str, environment: dict[bytes, bytes]) -> int:
         kind=_KINDS[call.way],
         terminal=terminal,
         environment=openssh.environment(environment),
-        signals=[
-            name for name in FORWARDED if call.way != VISIT or name not in _OF_THE_TERMINAL
-        ],
+        signals=[name for name in FORWARDED if call.way != VISIT or name not in _OF_THE_TERMINAL],
     )
     saved = termios.tcgetattr(0) if terminal else None
     try:

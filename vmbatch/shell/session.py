@@ -127,9 +127,7 @@ class Session:
         return f"exec {self._guest.enter} {words}"  # no shell stays between sshd and enter
 
     def _join(self, words: str, descriptors: dict[int, int]) -> int:
-        argv = openssh.join(
-            self._guest, control=self._control.path, command=self._command(words)
-        )
+        argv = openssh.join(self._guest, control=self._control.path, command=self._command(words))
         return child.start(argv, self._environment, descriptors)
 
     def _turn(self, seconds: float | None) -> None:
