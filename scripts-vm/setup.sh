@@ -6,9 +6,8 @@
 #
 # It tells the host what it does over the virtio-serial port org.vmbatch.guest.0, and is frugal
 # with processes: under emulation each costs milliseconds, so what a builtin can do, it does.
-# Functions that are called through a variable, limits that POSIX does not name but every shell
-# has, a file of assignments that is not here yet, and failures that end both arms of a list:
-# shellcheck disable=SC2317,SC3045,SC1091,SC2015
+# Its parts are read from files beside it; a failure ends both arms of a list:
+# shellcheck disable=SC1090,SC1091,SC2015,SC2317,SC2034
 set -u
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -78,122 +77,6 @@ decode() {
     decoded=$decoded$rest
 }
 
-# ---- accounts -------------------------------------------------------------------------------
-
-accounts() {
-    phase user
-    set_groups
-    set_users
-    forget_passwords
-    allow_shell
-}
-
-# The guest's own entries stay, so that its services find theirs; where a gid has another name
-# here, the job's name comes first, and so is the one that `id` prints.
-set_groups() {
-    [ -e "$root/etc/group" ] || printf 'root:x:0:\n' >"$root/etc/group"
-    wanted=$nl taken=$nl placed=' ' groups='' name=''
-    for word in $VB_GROUPS; do
-        decode "${word%:*}"
-        wanted=$wanted${word##*:}:$decoded$nl
-    done
-    while IFS=: read -r name _; do taken=$taken$name$nl; done <"$root/etc/group"
-    while IFS=: read -r name password gid users || [ -n "$name" ]; do
-        without "$VB_USER" && without "$VB_LOGIN"
-        keep_group
-    done <"$root/etc/group"
-    for word in $VB_GROUPS; do
-        gid=${word##*:}
-        case $placed in *" $gid "*) continue ;; esac
-        decode "${word%:*}"
-        is_taken "$decoded" && decoded=$decoded-$gid
-        placed="$placed$gid " users=''
-        add_members
-        groups=$groups$decoded:x:$gid:$users$nl
-    done
-    printf '%s' "$groups" >"$root/etc/group" || fail "can't write /etc/group"
-}
-
-keep_group() {
-    if is_wanted; then
-        placed="$placed$gid "
-        title=${wanted#*"$nl$gid:"}
-        title=${title%%"$nl"*}
-        if [ "$title" != "$name" ] && ! is_taken "$title"; then
-            others=$users users=''
-            add_members
-            groups=$groups$title:x:$gid:$users$nl
-            users=$others
-        else
-            add_members
-        fi
-    fi
-    groups=$groups$name:$password:$gid:$users$nl
-}
-
-is_wanted() {
-    case $placed in *" $gid "*) return 1 ;; esac
-    case $wanted in *"$nl$gid:"*) return 0 ;; *) return 1 ;; esac
-}
-
-is_taken() { case $taken in *"$nl$1$nl"*) return 0 ;; *) return 1 ;; esac; }
-
-add_members() {
-    [ "$gid" = "$VB_GID" ] || users=${users:+$users,}$VB_USER,$VB_LOGIN
-}
-
-# Takes $1 out of the list $users.
-without() {
-    while :; do
-        case ,$users, in *,"$1",*) ;; *) return 0 ;; esac
-        users=,$users,
-        users=${users%%,"$1",*},${users#*,"$1",}
-        users=${users#,} users=${users%,}
-    done
-}
-
-# The owner's entry stands before others of the same uid; root's stay first.
-set_users() {
-    [ -e "$root/etc/passwd" ] || printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
-    choose_shell
-    head='' tail='' line=''
-    while IFS= read -r line || [ -n "$line" ]; do
-        name=${line%%:*}
-        uid=${line#*:*:}
-        case $name in "$VB_USER" | "$VB_LOGIN") continue ;; esac
-        case ${uid%%:*} in 0) head=$head$line$nl ;; *) tail=$tail$line$nl ;; esac
-    done <"$root/etc/passwd"
-    owner="$VB_USER:*:$VB_UID:$VB_GID:$VB_USER:$VB_HOME:$shell"
-    login="$VB_LOGIN:*:$VB_UID:$VB_GID:$VB_USER:$run/login:/bin/sh"
-    printf '%s' "$head$owner$nl$login$nl$tail" >"$root/etc/passwd" ||
-        fail "can't write /etc/passwd"
-}
-
-choose_shell() {
-    for shell in "$VB_SHELL" /bin/bash /bin/sh; do
-        [ -x "$root$shell" ] && return
-    done
-}
-
-# A password in the image is not the owner's.
-forget_passwords() {
-    [ -r "$root/etc/shadow" ] || return 0
-    kept='' found=no line=''
-    while IFS= read -r line || [ -n "$line" ]; do
-        case $line in "$VB_USER":* | "$VB_LOGIN":*) found=yes ;; *) kept=$kept$line$nl ;; esac
-    done <"$root/etc/shadow"
-    [ $found = no ] || printf '%s' "$kept" >"$root/etc/shadow" || fail "can't write /etc/shadow"
-}
-
-# ssh servers refuse a login whose shell is not in this list.
-allow_shell() {
-    [ -r "$root/etc/shells" ] || return 0
-    while IFS= read -r line; do
-        [ "$line" = /bin/sh ] && return 0
-    done <"$root/etc/shells"
-    printf '/bin/sh\n' >>"$root/etc/shells"
-}
-
 # ---- files ----------------------------------------------------------------------------------
 
 set_hostname() {
@@ -227,8 +110,8 @@ place_programs() {
         case $where,$options, in /run,*,noexec,*) bin=$run/bin ;; esac
     done </proc/mounts
     [ $bin != $run ] || return 0
-    mkdir $bin && mount -t tmpfs -o mode=755,nosuid,nodev vmbatch $bin &&
-        ln -s bin/enter $run/enter || fail "can't mount $bin"
+    mkdir -p $bin && mount -t tmpfs -o mode=755,nosuid,nodev vmbatch $bin &&
+        ln -sf bin/enter $run/enter || fail "can't mount $bin"
 }
 
 # Directories of the owner's own: for `enter`, for the job script, and a home, over which a
@@ -263,67 +146,6 @@ hide() {
         fail "can't mount $1"
 }
 
-# ---- shares ---------------------------------------------------------------------------------
-
-shares() {
-    [ -n "$VB_SHARES" ] || return 0
-    phase shares
-    for word in $VB_SHARES; do
-        kinds=${word%%:*} tag=${word#*:}
-        decode "${tag#*:}"
-        tag=${tag%%:*}
-        [ -d "$decoded" ] || mkdir -p "$decoded" || fail "can't make $decoded"
-        mount_first "$kinds" "$tag" "$decoded" || fail "$decoded is not there:$reasons"
-    done
-}
-
-mount_first() {
-    reasons=''
-    old=$IFS IFS=,
-    # shellcheck disable=SC2086 # a list with commas
-    set -- "$2" "$3" $1
-    IFS=$old
-    tag=$1 path=$2
-    shift 2
-    for kind; do
-        mount_"$kind" || mount_again "$kind" && return 0
-        last_line "$out"
-        reasons="$reasons $kind: $last;"
-    done
-    return 1
-}
-
-# A second time, for kernels that do not load what they lack by themselves.
-mount_again() {
-    case $1 in
-        9p) modprobe -a 9pnet_virtio 9p 2>/dev/null || { modprobe 9pnet_virtio && modprobe 9p; } ;;
-        smb) modprobe cifs ;;
-    esac 2>/dev/null && mount_"$1"
-}
-
-# cache=mmap: nothing is cached but what a program has mapped, so host and guest agree.
-# access=any: one attach; each right is that of the server, which runs as the owner.
-mount_9p() {
-    out=$(mount -t 9p -o \
-        trans=virtio,version=9p2000.L,msize=262144,cache=mmap,access=any,nosuid,nodev \
-        "$tag" "$path" 2>&1)
-}
-
-# By the kernel's own options, since mount.cifs is seldom there. The old dialect is the one with
-# true modes, owners and links; some kernels are built without it.
-mount_smb() {
-    out="no network address"
-    wait_address || return 1
-    mount_cifs vers=1.0 ||
-        mount_cifs "vers=3.0,uid=$VB_UID,gid=$VB_GID,forceuid,forcegid,mfsymlinks"
-}
-
-mount_cifs() {
-    out=$(mount -i -t cifs -o "unc=\\\\10.0.2.2\\$tag,ip=10.0.2.2,port=$VB_SMB_PORT,\
-user=$VB_SMB_USER,pass=$VB_SMB_PASSWORD,iocharset=utf8,nosuid,nodev,$1" \
-        "//10.0.2.2/$tag" "$path" 2>&1)
-}
-
 # ---- the site's prolog ----------------------------------------------------------------------
 
 prolog() {
@@ -331,7 +153,7 @@ prolog() {
     phase prolog
     (
         set -a
-        . $bin/guest.conf
+        . "$bin/guest.conf"
         exec $bin/prolog.sh
     ) </dev/null >$run/prolog.log 2>&1 9>&-
     status=$? last='' line=''
@@ -342,102 +164,7 @@ prolog() {
     [ $status = 0 ] || fail "prolog.sh ended with exit status $status: $last"
 }
 
-# ---- ssh server -----------------------------------------------------------------------------
-
-ssh_server() {
-    phase sshd
-    is_listening && free_port
-    [ -c /dev/pts/ptmx ] || { mkdir -p /dev/pts && mount -t devpts -o gid=5,mode=620 devpts /dev/pts; }
-    raise_limits
-    if sshd=$(command -v sshd); then
-        start_openssh "$sshd"
-    elif dropbear=$(command -v dropbear); then
-        start_dropbear "$dropbear"
-    else
-        fail "the image has neither sshd nor dropbear"
-    fi
-    wait_for 10 is_listening || fail "the ssh server does not listen: $(why_not)"
-    wait_address || fail "the guest has no network address"
-    say "ready port=22 hostkey=$VB_HOSTKEY address=$address"
-}
-
-# The job sets its own limits, and an ordinary user can only lower them.
-raise_limits() {
-    { ulimit -H -n 1048576; ulimit -H -l unlimited; ulimit -H -c unlimited; } 2>/dev/null
-    { ulimit -H -u unlimited || ulimit -H -p unlimited; } 2>/dev/null
-}
-
-# dropbear leaves the foreground once it listens.
-start_dropbear() {
-    set -- "$1" -r $bin/dropbear_ed25519_host_key -p 22 -s -w -m -W 262144 -E
-    if has_systemd; then
-        serve "$@" -F
-    else
-        "$@" -P $run/sshd.pid </dev/null >$run/sshd.log 2>&1 9>&- || fail "$(why_not)"
-    fi
-}
-
-start_openssh() {
-    mkdir -p /run/sshd
-    printf '%s\n' "Port 22" "HostKey $bin/ssh_host_ed25519_key" "PidFile none" \
-        "AuthorizedKeysFile $run/login/.ssh/authorized_keys" "AllowUsers $VB_LOGIN" \
-        "AuthenticationMethods publickey" "PasswordAuthentication no" \
-        "ChallengeResponseAuthentication no" "PermitRootLogin no" "UsePAM no" "UseDNS no" \
-        "PrintMotd no" "PrintLastLog no" "X11Forwarding no" "Subsystem sftp internal-sftp" \
-        >$run/sshd_config
-    # Where SELinux rules, a server of its own domain reads only what is labelled for it.
-    [ ! -e /sys/fs/selinux/enforce ] || {
-        chcon -R -t ssh_home_t $run/login
-        chcon -t sshd_key_t $bin/ssh_host_ed25519_key
-        chcon -t etc_t $run/sshd_config
-    }
-    serve "$1" -D -f $run/sshd_config
-}
-
-has_systemd() { [ -S /run/systemd/private ]; }
-
-# Starts a server that stays in the foreground. Under systemd it gets a unit of its own, without
-# the bounds of the one that we happen to run in.
-serve() {
-    if has_systemd; then
-        systemd-run --quiet --no-block --unit=vmbatch-sshd -p DefaultDependencies=no \
-            -p KillMode=process -p TasksMax=infinity -p OOMPolicy=continue \
-            -p LimitNOFILE=1024:1048576 -p LimitMEMLOCK=infinity -p LimitNPROC=infinity \
-            -p LimitCORE=0:infinity -- "$@" && return
-    fi
-    setsid "$@" </dev/null >$run/sshd.log 2>&1 9>&- &
-}
-
-why_not() {
-    if [ -e $run/sshd_config ]; then
-        "$sshd" -t -f $run/sshd_config 2>&1
-    else
-        cat $run/sshd.log
-    fi | tail -n 1
-}
-
-# An image's own server may be there first.
-free_port() {
-    has_systemd && systemctl stop ssh.socket ssh.service sshd.socket sshd.service
-    is_listening && fail "something else listens on port 22"
-}
-
-# Keeps an image's own server from starting later and failing on the port.
-mask_others() {
-    has_systemd || return 0
-    systemctl mask --quiet --runtime --now --no-block ssh.socket ssh.service sshd.service \
-        </dev/null >/dev/null 2>&1 9>&- &
-}
-
-is_listening() {
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [ -r $table ] || continue
-        while read -r _ local _ state _; do
-            case $local/$state in *:0016/0A) return 0 ;; esac
-        done <$table
-    done
-    return 1
-}
+# ---- waiting --------------------------------------------------------------------------------
 
 # Finds the first address that is not the loopback's.
 find_address() {
@@ -460,7 +187,7 @@ wait_address() { wait_for 60 find_address; }
 wait_for() {
     tries=$(($1 * 20))
     while ! "$2"; do
-        [ $tries -gt 0 ] || return 1
+        [ "$tries" -gt 0 ] || return 1
         tries=$((tries - 1))
         sleep 0.05
     done
@@ -470,17 +197,22 @@ wait_for() {
 
 once() {
     mkdir -p $run || fail "can't make $run"
-    set -C
-    { printf '' >$run/started; } 2>/dev/null || exit 0
-    set +C
+    read -r boot </proc/sys/kernel/random/boot_id
+    if [ -e $run/started ]; then
+        read -r before <$run/started
+        [ "$boot" != "$before" ] || exit 0
+    fi
+    printf '%s\n' "$boot" >$run/started
 }
 
 start_agent() {
     [ -z "$channel" ] || setsid sh $bin/agent.sh </dev/null >/dev/null 2>&1 &
 }
 
-[ -r "$here/guest.conf" ] || fail "the disc has no guest.conf"
-. "$here/guest.conf"
+for part in accounts.sh shares.sh sshserver.sh guest.conf; do
+    [ -r "$here/$part" ] || fail "the disc has no $part"
+    . "$here/$part"
+done
 case ${1-} in
     accounts)
         accounts

@@ -231,14 +231,24 @@ class Bed:
         """Processes of the owner with `mark` in their command line."""
         return [pid for pid, line in _command_lines(self.uid) if mark in line]
 
+    def directories(self) -> list[str]:
+        return [str(path) for path in Path("/tmp").glob(f"vmbatch-{self.uid}-*")]
+
     def leftovers(self) -> list[str]:
         """What remoteshell may not leave: its directories, and processes of the owner."""
-        found = [str(path) for path in Path("/tmp").glob(f"vmbatch-{self.uid}-*")]
-        return found + [line for _, line in _command_lines(self.uid) if "sleep 2" not in line]
+        lines = [line for _, line in _command_lines(self.uid)]
+        return self.directories() + [line for line in lines if line != "sleep 2"]
 
     def close(self) -> None:
         self.stop_server()
-        _settle(lambda: not any([_kill(pid) or True for pid, _ in _command_lines(self.uid)]))
+
+        def none_left() -> bool:
+            lines = _command_lines(self.uid)
+            for pid, _ in lines:
+                _kill(pid)
+            return not lines
+
+        _settle(none_left)
         subprocess.run(["userdel", OWNER], check=True, capture_output=True)
         shutil.rmtree(self.top)
 

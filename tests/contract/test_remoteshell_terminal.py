@@ -87,7 +87,7 @@ def test_interactive_job(bed: Bed, terminal: Terminal) -> None:
         "for i in {1..40}; do sleep 0.05; test $(stty size | tr -d ' ') = 40120 && break; "
         "done; stty size\n"
     )
-    terminal.expect("\n40 120")
+    terminal.expect("\r40 120")
     terminal.type("sleep 331\n")
     assert settled(lambda: bed.processes("sleep 331"))
     terminal.type("\x03")
@@ -114,6 +114,8 @@ def test_signal_reaches_an_interactive_job(bed: Bed, terminal: Terminal) -> None
     terminal.type("trap 'echo got''it' USR1; echo set''it\n")
     terminal.expect("setit")
     signal_session(terminal.job.pid, signal.SIGUSR1)
+    assert settled(lambda: list(bed.guest.glob("jobs/*/signal.USR1")))
+    terminal.type("sleep 0.5\n")  # bash runs a trap when its line is complete
     terminal.expect("gotit")
     signal_session(terminal.job.pid, signal.SIGHUP)
     assert terminal.job.wait(10) == -signal.SIGHUP

@@ -67,13 +67,15 @@ def test_place_environment_umask_and_arguments(node: Testbed) -> None:
         '#!/bin/bash\npwd\necho "$PBS_O_WORKDIR"\necho "$GREETING"\nulimit -Sn\numask\necho "$0"\n'
         'printf "<%s>" "$@"\n'
     )
-    done = node.job("-v", 'GREETING=it\'s $HOME; "so"', script, "a b", "*")
+    submission = ("-v", 'GREETING=it\'s $HOME; "so"', script, "a b", "*")
+    done = node.job(*submission)
+    bare = node.vmbatch("local", "run", "-u", USER, *submission)
     lines = done.text.splitlines()
     assert lines[0] == str(node.home), done.errors
     assert lines[1] == str(node.home)
     assert lines[2] == 'it\'s $HOME; "so"'
     assert int(lines[3]) > 0
-    assert lines[4] == "0022"
+    assert lines[4] == bare.text.splitlines()[4]
     assert lines[5].endswith(".SC")
     assert lines[6] == "<a b><*>"
 

@@ -64,8 +64,7 @@ def test_show_tells_where_values_come_from(
     assert ["reserve:", "2.5", "#", f"{path}:3"] in lines
     assert ["home:", "/var/spool/torque", "#", "default"] in lines
     assert ["ram:", "1536M", "#", f"{path}:6"] in lines
-    assert ["max_ram:", "4T", "#", f"{path}:7"] in lines
-    assert sum(line[:2] == ["max_ram:", "4T"] for line in lines) == 2
+    assert lines.count(["max_ram:", "4T", "#", f"{path}:7"]) == 2
 
 
 def test_check_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

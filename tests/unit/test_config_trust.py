@@ -36,7 +36,7 @@ def test_good_modes(path: Path, mode: int) -> None:
     assert load_site(path).file == path
 
 
-@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o1666])
 def test_writable_by_others(path: Path, mode: int) -> None:
     path.chmod(mode)
     assert told(path) == [f"{path} is writable by group or others"]

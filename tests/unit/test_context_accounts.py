@@ -11,7 +11,7 @@ from vmbatch.context import conf
 
 pytestmark = pytest.mark.unit
 
-SETUP = Path(__file__).parents[2] / "scripts-vm" / "setup.sh"
+SCRIPTS_VM = Path(__file__).parents[2] / "scripts-vm"
 USERS = (
     "root:x:0:0:root:/root:/bin/bash\n"
     "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
@@ -59,7 +59,8 @@ class Guest:
 def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Guest:
     disc = tmp_path / "disc" / "vmbatch"
     disc.mkdir(parents=True)
-    (disc / "setup.sh").write_bytes(SETUP.read_bytes())
+    for script in SCRIPTS_VM.glob("*.sh"):
+        (disc / script.name).write_bytes(script.read_bytes())
     root = tmp_path / "root"
     for shell in ("zsh", "sh"):
         (root / "bin").mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import yaml
 
 from vmbatch.context.bundle import (
     LOGIN,
+    SCRIPTS,
     DiscFile,
     GuestContext,
     Mount,
@@ -24,7 +25,7 @@ from vmbatch.job import Owner
 pytestmark = pytest.mark.unit
 
 SCRIPTS_VM = Path(__file__).parents[2] / "scripts-vm"
-SCRIPTS = {"setup.sh": b"setup", "agent.sh": b"agent", "enter": b"enter"}
+TEXTS = {name: f"this is {name}".encode() for name in SCRIPTS}
 HOST_KEY = make_key("host")
 ALICE = Owner(  # noqa: S604
     name="alice",
@@ -54,7 +55,7 @@ CONTEXT = GuestContext(
 
 
 def files(context: GuestContext = CONTEXT) -> dict[str, DiscFile]:
-    return {file.path: file for file in bundle(context, SCRIPTS)}
+    return {file.path: file for file in bundle(context, TEXTS)}
 
 
 def test_guest_conf_is_as_documented() -> None:
@@ -98,6 +99,11 @@ def test_secrets_are_for_root_alone() -> None:
         assert b"PRIVATE" not in file.data or file.mode == 0o400
 
 
+def test_every_script_is_beside_the_one_that_starts_it() -> None:
+    for name, data in TEXTS.items():
+        assert files()[f"vmbatch/{name}"] == DiscFile(path=f"vmbatch/{name}", data=data, mode=0o555)
+
+
 def test_prolog_and_epilog_are_there_only_where_given() -> None:
     assert not {"prolog.sh", "epilog.sh"} & files().keys()
     both = files(replace(CONTEXT, prolog=b"#!/bin/sh\n", epilog=b""))
@@ -112,8 +118,7 @@ def test_it_is_a_cloud_init_seed() -> None:
     assert text.startswith(b"#cloud-config\n")
     user = yaml.safe_load(text)
     assert user == json.loads(text.partition(b"\n")[2])
-    assert user["users"] == []
-    assert user["ssh_genkeytypes"] == []
+    assert user["users"] == [{"name": "root"}]
     assert user["ssh_deletekeys"] is False
     assert user["ssh_pwauth"] is False
     assert user["bootcmd"] == user["runcmd"]
@@ -148,7 +153,7 @@ def test_the_start_command_mounts_the_disc_and_runs_the_setup(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["", "-a", "a.b", "a b", "x" * 64, "a\n", "ü"])
 def test_bad_host_names_are_refused(name: str) -> None:
     with pytest.raises(SiteError, match="name of a guest"):
-        bundle(replace(CONTEXT, hostname=name), SCRIPTS)
+        bundle(replace(CONTEXT, hostname=name), TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -162,24 +167,24 @@ def test_bad_host_names_are_refused(name: str) -> None:
 )
 def test_owners_that_no_guest_can_have_are_refused(owner: Owner) -> None:
     with pytest.raises(SiteError):
-        bundle(replace(CONTEXT, owner=owner), SCRIPTS)
+        bundle(replace(CONTEXT, owner=owner), TEXTS)
 
 
 def test_a_possible_smb_share_needs_its_login() -> None:
     with pytest.raises(SiteError, match="run 1"):
-        bundle(replace(CONTEXT, smb=None), SCRIPTS)
+        bundle(replace(CONTEXT, smb=None), TEXTS)
 
 
 def test_guest_scripts_are_read_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    for name, data in SCRIPTS.items():
+    for name, data in TEXTS.items():
         (tmp_path / name).write_bytes(data)
-    assert read_guest_scripts(tmp_path) == SCRIPTS
+    assert read_guest_scripts(tmp_path) == TEXTS
     (tmp_path / "agent.sh").unlink()
     with pytest.raises(NodeError, match=r"agent\.sh"):
         read_guest_scripts(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["setup.sh", "agent.sh"])
+@pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS_VM.glob("*.sh")))
 def test_guest_scripts_are_clean(name: str) -> None:
     done = subprocess.run(
         ["shellcheck", "--shell=sh", SCRIPTS_VM / name], capture_output=True, text=True, check=False

@@ -61,6 +61,10 @@ def test_every_shell_decodes_the_words_of_a_list(shell: list[str], paths: list[b
     assert out.split(b"\0")[:-1] == paths
 
 
+def test_no_word_is_a_pattern_to_a_shell() -> None:
+    assert conf.encode("/a/*?[x]\\~$`'\"é") == "/a/%2A%3F%5Bx%5D%5C~%24%60%27%22%C3%A9"
+
+
 @pytest.mark.parametrize("value", ["a\nb", "a\0b", "\n"])
 def test_line_breaks_and_nul_are_refused(value: str) -> None:
     with pytest.raises(SiteError, match="VB_HOME"):

@@ -14,9 +14,8 @@ from vmbatch.joblock import start_time
 UMASK = 0o022
 
 
-def settle() -> None:
-    """Set the umask, and close the batch system's own descriptors: one is the job's input."""
-    os.umask(UMASK)
+def close_foreign() -> None:
+    """Close the batch system's own descriptors: one of them is the job's standard input."""
     for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
         if fd > 2:
             with suppress(OSError):  # the one that listed the directory is closed already

@@ -17,7 +17,13 @@ from vmbatch.batch.failing import ABORT, GO_ON, Led, as_error, say
 from vmbatch.batch.liveness import LOCAL, TORQUE
 from vmbatch.batch.momconfig import read_mom_config
 from vmbatch.batch.redirect import KeptScript, leads_to_us, put_wrapper
-from vmbatch.batch.surroundings import mom_home, process_age, prologue_deadline, settle
+from vmbatch.batch.surroundings import (
+    UMASK,
+    close_foreign,
+    mom_home,
+    process_age,
+    prologue_deadline,
+)
 from vmbatch.batch.torque_call import (
     RETRY,
     hosts,
@@ -48,12 +54,15 @@ def main(kind: str, arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    settle()
-    site, broken = _load_site()
-    log_to_file(site.paths.log)
-    sister = kind.endswith(".parallel")
+    before = os.umask(UMASK)
     if kind.startswith("epilogue"):
-        return _epilogue(arguments, site)
+        try:
+            return _epilogue(arguments)
+        finally:
+            os.umask(before)  # the site's own epilogue comes after ours, and finds what we found
+    close_foreign()
+    site, broken = _load_site()
+    sister = kind.endswith(".parallel")
     try:
         with cancellable():
             status = _prologue(arguments, site, broken, sister=sister)
@@ -67,11 +76,14 @@ def main(kind: str, arguments: Sequence[str]) -> int:
 
 def _load_site() -> tuple[Site, ConfigError | None]:
     """Return the site file, or the defaults and why it can't be used."""
+    broken = None
     try:
         refresh_policy()
-        return load_site(), None
+        site = load_site()
     except ConfigError as error:
-        return Site(), error
+        site, broken = Site(), error
+    log_to_file(site.paths.log)
+    return site, broken
 
 
 def _prologue(
@@ -163,11 +175,12 @@ def _one_node_only() -> RequestError:
     )
 
 
-def _epilogue(arguments: Sequence[str], site: Site) -> int:
+def _epilogue(arguments: Sequence[str]) -> int:
     """Release what the job had; its exit code is only for the log of the mom."""
     try:
         from vmbatch.lifecycle import release
 
+        site, _ = _load_site()
         call = parse_epilogue(arguments)
         limit = read_mom_config(mom_home() / "mom_priv" / "config").script_limit
         deadline = Deadline.after(min(site.timeouts.release, limit - process_age()))

@@ -25,7 +25,9 @@ there would read the host's files, and a shell that starts there would run the o
 files on the way of the job's streams.
 """
 
-SCRIPTS = ("setup.sh", "agent.sh", "enter")
+SCRIPTS = ("setup.sh", "accounts.sh", "shares.sh", "sshserver.sh", "agent.sh", "enter")
+"""What of ``scripts-vm`` is on the disc."""
+
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _SECRET = 0o400
 _PROGRAM = 0o555
@@ -122,9 +124,7 @@ def bundle(context: GuestContext, scripts: Mapping[str, bytes]) -> tuple[DiscFil
         DiscFile(path="meta-data", data=_meta_data(context)),
         DiscFile(path="user-data", data=_user_data()),
         DiscFile(path="vmbatch/guest.conf", data=_guest_conf(context), mode=_SECRET),
-        DiscFile(path="vmbatch/setup.sh", data=scripts["setup.sh"], mode=_PROGRAM),
-        DiscFile(path="vmbatch/agent.sh", data=scripts["agent.sh"], mode=_PROGRAM),
-        DiscFile(path="vmbatch/enter", data=scripts["enter"], mode=_PROGRAM),
+        *(DiscFile(path=f"vmbatch/{name}", data=scripts[name], mode=_PROGRAM) for name in SCRIPTS),
         DiscFile(path="vmbatch/authorized_keys", data=_line(context.authorized_key)),
         DiscFile(path="vmbatch/ssh_host_ed25519_key", data=context.host_key, mode=_SECRET),
         DiscFile(path="vmbatch/ssh_host_ed25519_key.pub", data=_line(context.host_key_public)),
@@ -189,25 +189,26 @@ def _user_data() -> bytes:
     """Return a cloud-config that hands everything to ``setup.sh``.
 
     ``bootcmd`` is the first that cloud-init runs once the network is up, and comes before its own
-    modules for users and ssh; those are told to leave alone what ``setup.sh`` has made. ``runcmd``
+    modules for users and ssh; those are told to make no user (an empty list would be against
+    cloud-init's schema) and no more than one host key, which our server does not use. ``runcmd``
     is for images whose site has taken ``bootcmd`` off the list: the second run does nothing.
     """
     start = ["sh", "-c", _START]
     config = {
         "bootcmd": [start],
         "runcmd": [start],
-        "users": [],
+        "users": [{"name": "root"}],
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_deletekeys": False,
-        "ssh_genkeytypes": [],
+        "ssh_genkeytypes": ["ed25519"],
         "ssh": {"emit_keys_to_console": False},
         "no_ssh_fingerprints": True,
         "manage_etc_hosts": False,
         "package_update": False,
         "package_upgrade": False,
         "apt": {"preserve_sources_list": True},
-        "locale": False,
+        "locale": "false",
     }
     return b"#cloud-config\n" + _json(config)
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from vmbatch.errors import SiteError
 
-_PLAIN = "/,:=@+~!#$&'()*;<>?[]^`{|}\"\\"
+_PLAIN = "/,:=@+"
 
 
 def assignments(values: Mapping[str, str]) -> bytes:
@@ -36,7 +36,7 @@ def _assignment(name: str, value: str) -> bytes:
 
 
 def encode(text: str) -> str:
-    """Percent-encode what would end a word of a list: blanks, controls and ``%`` itself.
+    """Percent-encode all that a shell may take for more than text: blanks, patterns, ``%``.
 
     >>> encode("/scratch/run 1")
     '/scratch/run%201'

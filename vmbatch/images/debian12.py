@@ -6,7 +6,6 @@ The kernel stands beside the disk in the store, so no kernel package is in the d
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from vmbatch.clock import Deadline
@@ -24,7 +23,7 @@ CMDLINE = (
     " cryptomgr.notests no_timer_check"
 )
 _PACKAGES = (
-    *("systemd-sysv", "udev", "kmod", "systemd-resolved", "iproute2", "iputils-ping", "netbase"),
+    *("systemd-sysv", "udev", "kmod", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"),
     *("cloud-init", "openssh-server", "openssh-sftp-server", "procps", "ca-certificates", "less"),
     *("busybox-static",),
 )
@@ -86,6 +85,7 @@ def _bootstrap(shop: Workshop, tree: Path) -> None:
     argv += [f"--setup-hook=sync-in {archives} /var/cache/apt/archives"]
     argv += [f"--customize-hook=sync-out /var/cache/apt/archives {archives}"]
     argv += ['--customize-hook=chroot "$1" systemctl enable systemd-networkd systemd-resolved']
+    argv += ['--customize-hook=chroot "$1" systemctl set-default multi-user.target']
     argv += [f'--customize-hook=chroot "$1" systemctl mask {" ".join(filter(None, masked))}']
     with named_if_full("the packages", shop.bench):
         run([*argv, SUITE, tree, shop.packages.sources_list], deadline=Deadline.after(_SECONDS))
@@ -107,9 +107,12 @@ def _configure(tree: Path) -> None:
     _write_file(etc / "fstab", f"LABEL={ROOT_LABEL} / ext4 noatime 0 0\n")
     (etc / "resolv.conf").unlink(missing_ok=True)
     (etc / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
-    config = etc / "cloud/cloud.cfg.d/90_vmbatch.cfg"
-    shutil.copyfile(FILES / "debian12" / "cloud.cfg", config)
-    config.chmod(0o644)
+    _write_file(
+        etc / "cloud/cloud.cfg.d/90_vmbatch.cfg", (FILES / "debian12" / "cloud.cfg").read_text()
+    )
+    # The log lives as long as the guest.
+    (etc / "systemd/journald.conf.d").mkdir(mode=0o755, exist_ok=True)
+    _write_file(etc / "systemd/journald.conf.d/vmbatch.conf", "[Journal]\nStorage=volatile\n")
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -155,5 +155,5 @@ def _run(argv: Sequence[str], hint: str) -> None:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=2, env=environment, check=False)
     if done.returncode != 0:
         raise ProgramError(
-            f"{' '.join(argv[1:4])} failed with exit status {done.returncode}", hint=hint
+            f"{' '.join(argv[2:4])} failed with exit status {done.returncode}", hint=hint
         )

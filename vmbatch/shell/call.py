@@ -9,7 +9,7 @@ from vmbatch.errors import RequestError, VmbatchError
 from vmbatch.jobid import check_job_id
 
 USAGE = """\
-usage: remoteshell JOBID [COMMAND [ARGUMENT...]]   enter a running job of yours, or run a command in it
+usage: remoteshell JOBID [COMMAND [ARGUMENT...]]   enter a running job, or run a command in it
        remoteshell SHELL | COMMAND ARGUMENT...     as the job starter of a batch system"""
 
 DEFAULT_RUN = "/run/vmbatch"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# To become a program is what this module is for.
+# ruff: noqa: S606
+
 import os
 import signal
 
@@ -46,7 +49,7 @@ def start(argv: list[str], environment: dict[bytes, bytes], descriptors: dict[in
         for target, source in descriptors.items():
             os.dup2(source, target, inheritable=True)
         _die_with(parent)
-        os.execve(argv[0], argv, environment)  # noqa: S606
+        os.execve(argv[0], argv, environment)
     finally:
         os._exit(127)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# `pathlib` is slow to import, and wants str where the kernel has bytes.
+# ruff: noqa: PTH, S108
+
 import contextlib
 import os
 import stat
@@ -21,7 +24,7 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self._directory = f"/tmp/vmbatch-{os.getuid()}-{os.urandom(8).hex()}"  # noqa: S108
+        self._directory = f"/tmp/vmbatch-{os.getuid()}-{os.urandom(8).hex()}"
         os.mkdir(self._directory, 0o700)  # fails where somebody was quicker
         self.socket_path = f"{self._directory}/s"
         self.log_path = f"{self._directory}/log"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# `pathlib` is slow to import, and wants str where the kernel has bytes.
+# ruff: noqa: PTH
+
 import json
 import os
 import stat
@@ -90,7 +93,7 @@ def load(jobdir: str) -> Guest:
 
 def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(fd, "rb") as file:  # noqa: PTH123
+    with open(fd, "rb") as file:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LIMIT:
             raise ValueError("it is not a plain file of a sensible size")
@@ -114,7 +117,7 @@ def _not_ready(path: str, state: object, values: dict[str, Any]) -> VmbatchError
     if state == "starting":
         return GuestError(
             "the prologue was ended before the guest was ready",
-            hint="ask for a smaller image or a longer prologue time ($prologalarm), and submit again",
+            hint="submit again with a smaller image; the administrator may raise $prologalarm",
         )
     if state != "failed":
         return _damaged(path, f"the state is {state!r}")

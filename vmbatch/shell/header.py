@@ -5,6 +5,9 @@ The functions that the code calls (`take_script`, `place`, `limit` ...) are in `
 
 from __future__ import annotations
 
+# `pathlib` is slow to import, and wants str where the kernel has bytes.
+# ruff: noqa: PTH
+
 import os
 
 from vmbatch.errors import GuestError
@@ -62,11 +65,7 @@ def build(call: Call, guest: Guest, environment: dict[bytes, bytes]) -> Header:
 
 
 def quote(text: bytes) -> bytes:
-    """Return one word of the shell's.
-
-    >>> quote(b"it's")
-    b"'it'\\\\''s'"
-    """
+    """Return one word of the shell's, whatever is in it."""
     return b"'" + text.replace(b"'", b"'\\''") + b"'"
 
 
@@ -91,8 +90,9 @@ def _script(guest: Guest) -> bytes:
     if guest.script_copy is not None:
         return guest.script_copy
     try:
-        with open(guest.script, "rb") as file:  # noqa: PTH123
-            return file.read()
+        with open(guest.script, "rb") as file:
+            text: bytes = file.read()
+            return text
     except OSError as error:
         raise GuestError(
             f"the job's script {os.fsdecode(guest.script)} can't be read: {error.strerror}",
@@ -136,7 +136,7 @@ def _content(path: bytes) -> bytes | None:
     try:
         if not path.startswith(b"/") or not os.path.isfile(path):
             return None
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             text = file.read(_FILE_LIMIT + 1)
     except OSError:
         return None

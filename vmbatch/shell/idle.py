@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# `pathlib` is slow to import, and wants str where the kernel has bytes.
+# ruff: noqa: PTH
+
 import select
 
 _LONG = 4  # looks
@@ -29,7 +32,7 @@ class Idle:
 
     def _counters(self) -> bytes:
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123
+            with open(self._path, "rb") as file:
                 return b"".join(line for line in file if line[1:5] == b"char")
         except OSError:
             return b""

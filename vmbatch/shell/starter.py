@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# `pathlib` is slow to import, and wants str where the kernel has bytes.
+# ruff: noqa: PTH, S606
+
 import os
 import sys
 
@@ -43,7 +46,7 @@ def own_environment() -> dict[bytes, bytes]:
     `os.environ` is not that: in the C locale the interpreter adds LC_CTYPE to it (PEP 538).
     """
     try:
-        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+        with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
     except OSError:
         return dict(os.environb)
@@ -66,8 +69,8 @@ def _bare(call: Call, environment: dict[bytes, bytes]) -> int:
     program = call.words[0]
     try:
         if call.way == SHELL:
-            os.execve(program, [b"-" + os.path.basename(program)], environment)  # noqa: S606
-        os.execvpe(program, call.words, environment)  # noqa: S606
+            os.execve(program, [b"-" + os.path.basename(program)], environment)
+        os.execvpe(program, call.words, environment)
     except OSError as error:
         _say(f"vmbatch: can't start {os.fsdecode(program)}: {error.strerror}")
     return NO_SHELL
@@ -75,7 +78,7 @@ def _bare(call: Call, environment: dict[bytes, bytes]) -> int:
 
 def _default_signals() -> None:
     """Undo what the interpreter ignores for itself, and a program would inherit."""
-    import _signal  # `signal` costs 4 ms of enum
+    import _signal  # type: ignore[import-not-found] # `signal` costs 4 ms of enum
 
     for name in ("SIGPIPE", "SIGXFSZ"):
         _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
@@ -89,7 +92,7 @@ def _unknown(call: Call) -> VmbatchError:
         )
     return GuestError(
         f"job {call.job} is not run: its prologue did not complete on this node",
-        hint="submit it again; if it comes back, tell the administrator: vmbatch guest log shows why",
+        hint="submit it again; if it comes back, the administrator asks: vmbatch guest log",
     )
 
 
