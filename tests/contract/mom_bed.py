@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -253,7 +253,7 @@ def scratch_owner() -> Iterator[Owner]:
     subprocess.run(["userdel", "-r", USER], check=True, capture_output=True)
 
 
-@pytest.fixture()
+@pytest.fixture
 def bed(scratch_owner: Owner) -> Iterator[Bed]:
     base = Path(tempfile.mkdtemp(prefix="vmbatch-mom-"))
     base.chmod(0o755)

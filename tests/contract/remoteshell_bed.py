@@ -35,8 +35,8 @@ class Bed:
         self.guest = self.top / "guest"
         self.home = self.top / "home"
         self.spool = self.top / "spool"
-        for path in (self.run, self.run / "jobs", self.jobdir, self.guest, self.spool):
-            path.mkdir()
+        for made in (self.run, self.run / "jobs", self.jobdir, self.guest, self.spool):
+            made.mkdir()
         self.script = self.spool / f"{JOB}.SC"
         subprocess.run(
             ["useradd", "-m", "-d", self.home, "-s", "/bin/bash", "-p", "*", OWNER], check=True
@@ -65,8 +65,8 @@ class Bed:
         enter.chmod(0o755)
 
     def _make_keys(self) -> None:
-        for name in (self.jobdir / "id_ed25519", self.top / "host"):
-            subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", name], check=True)
+        for key in (self.jobdir / "id_ed25519", self.top / "host"):
+            subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", key], check=True)
         public = (self.top / "host.pub").read_text()
         (self.jobdir / "known_hosts").write_text(f"vmbatch-{JOB} {public}")
         for name in ("id_ed25519", "known_hosts"):

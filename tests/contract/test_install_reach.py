@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vmbatch.install.daemons import closed_kvm, share_kvm
 from vmbatch.install.reach import MEETING_POINT, python_of
 
 pytestmark = pytest.mark.contract
@@ -43,6 +44,17 @@ def test_they_do_not_read_it_where_it_is(checkout: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode != 0
     assert "Permission denied" in done.stderr
+
+
+def test_kvm_is_given_to_its_group(tmp_path: Path) -> None:
+    device = tmp_path / "kvm"
+    assert not closed_kvm(device)
+    device.touch()
+    device.chmod(0o600)
+    assert closed_kvm(device)
+    share_kvm(device)
+    assert (device.group(), device.stat().st_mode & 0o777) == ("kvm", 0o660)
+    assert not closed_kvm(device)
 
 
 def test_nothing_stays_mounted(checkout: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_bare_job_has_a_token_while_it_runs(
         assert entry.stat().st_uid == 0
         done = bed.epilogue(job_id, kind=after)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-        assert os.listdir(bed.run_dir / "jobs") == []
+        assert list((bed.run_dir / "jobs").iterdir()) == []
 
 
 def test_the_script_of_a_bare_job_is_not_touched(bed: Bed) -> None:

@@ -181,6 +181,19 @@ def test_accelerator(kind: str, level: Level) -> None:
     assert "because" in found.text
 
 
+def test_kvm() -> None:
+    assert virtualization.check_kvm("tcg", None, closed=False) is None
+    for kind, mode, closed, level in (
+        ("tcg", 0o600, True, Level.WARN),
+        ("tcg", 0o660, False, Level.OK),
+        ("kvm", 0o660, False, Level.WARN),
+        ("kvm", 0o666, False, Level.OK),
+    ):
+        found = virtualization.check_kvm(kind, mode, closed=closed)
+        assert found is not None
+        assert found.level is level, (kind, mode)
+
+
 def hook(**changed: object) -> mom.Hook:
     values: dict[str, object] = {
         "path": Path("/mom_priv/prologue"),

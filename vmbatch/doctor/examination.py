@@ -13,7 +13,7 @@ from vmbatch.config.trust import faults
 from vmbatch.doctor import mom, node, store, virtualization
 from vmbatch.doctor.finding import Finding, fail, ok
 from vmbatch.errors import ConfigError, VmbatchError
-from vmbatch.install.daemons import SOCKETS, answers, closed_passages
+from vmbatch.install.daemons import KVM, SOCKETS, answers, closed_kvm, closed_passages
 from vmbatch.install.reach import first_closed
 from vmbatch.job import find_owner
 from vmbatch.network.ports import leases
@@ -37,6 +37,9 @@ def examine() -> Iterator[Finding]:
     kind, reason = _accelerator(site)
     yield from _virtualization(site)
     yield virtualization.check_accelerator(kind, reason)
+    mode = KVM.stat().st_mode if KVM.exists() else None
+    if kvm := virtualization.check_kvm(kind, mode, closed=closed_kvm()):
+        yield kvm
     yield from _kept(site)
     yield from _users(site)
     yield from _torque(site, kind)

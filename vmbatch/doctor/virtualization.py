@@ -71,6 +71,31 @@ def check_schema(path: Path = SCHEMA) -> Finding:
     return fail("domain schema", f"{path} is missing", "apt-get install --reinstall libvirt0")
 
 
+def check_kvm(kind: str, mode: int | None, *, closed: bool) -> Finding | None:
+    """Tell whether those who need KVM may open it; None where there is nothing to tell.
+
+    Args:
+        kind: the accelerator: ``kvm`` or ``tcg``.
+        mode: mode of ``/dev/kvm``; None where there is none.
+        closed: whether libvirt's own user can't open it.
+    """
+    if mode is None:
+        return None
+    if closed:
+        return warn(
+            "/dev/kvm",
+            "libvirt's own user can't open it: libvirt asks QEMU anew at every start of a guest",
+            "chgrp kvm /dev/kvm; chmod 660 /dev/kvm",
+        )
+    if kind == "kvm" and mode & 0o006 != 0o006:
+        return warn(
+            "/dev/kvm",
+            "open to its group alone: guests of users who are not in it do not start",
+            'a udev rule: KERNEL=="kvm", GROUP="kvm", MODE="0666"; or put the users into its group',
+        )
+    return ok("/dev/kvm", f"mode {mode & 0o777:o}")
+
+
 def check_accelerator(kind: str, reason: str) -> Finding:
     """Tell what runs the guests.
 

@@ -105,6 +105,7 @@ class Packages:
             "APT::Architecture": "amd64",
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
+            "APT::Update::Error-Mode": "any",
         }
         argv = [program, "-q", *(f"-o{key}={value}" for key, value in options.items()), *words]
         try:

@@ -23,9 +23,9 @@ CMDLINE = (
     " cryptomgr.notests no_timer_check"
 )
 _PACKAGES = (
-    *("systemd-sysv", "udev", "kmod", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"),
+    *("systemd-sysv", "udev", "kmod", "systemd-resolved", "dbus", "iproute2", "iputils-ping"),
     *("cloud-init", "openssh-server", "openssh-sftp-server", "procps", "ca-certificates", "less"),
-    *("busybox-static",),
+    *("netbase", "busybox-static"),
 )
 _UNUSED_DRIVERS = (
     *("sound", "drivers/media", "drivers/gpu", "drivers/net/wireless", "drivers/staging"),

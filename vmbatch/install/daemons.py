@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import select
 import socket
 import stat
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from vmbatch.clock import Deadline
 from vmbatch.errors import NodeError
-from vmbatch.install.console import step
+from vmbatch.install.console import say, step
 from vmbatch.process import run
 
 SYSTEMD = Path("/run/systemd/system")
@@ -21,6 +23,7 @@ SOCKETS = {
 PASSAGES = tuple(
     Path("/var/lib/libvirt/qemu", *below) for below in ((), ("channel",), ("channel", "target"))
 )
+KVM = Path("/dev/kvm")
 _SECONDS = 30.0
 
 
@@ -36,12 +39,13 @@ def answers(path: Path) -> bool:
 
 
 def start_daemons() -> None:
-    """Start what does not run yet, and wait until it listens.
+    """Start what does not run yet, and wait until it listens; also let it see KVM.
 
     Raises:
         NodeError: a daemon does not come up.
         ProgramError: it is not installed.
     """
+    share_kvm()
     for name, path in SOCKETS.items():
         if answers(path):
             continue
@@ -60,6 +64,31 @@ def open_passages(passages: tuple[Path, ...] = PASSAGES) -> None:
     """Let everybody pass through them: QEMU runs as the job's owner."""
     for path, mode in closed_passages(passages):
         path.chmod(mode | stat.S_IXOTH)
+
+
+def closed_kvm(device: Path = KVM) -> bool:
+    """Whether libvirt's own user can't open a KVM that root can.
+
+    libvirt then finds at every start of a guest that what it knows of QEMU does not fit, and asks
+    QEMU anew: 4 to 100 s. udev gives the device to the group kvm; where udev does not run, nobody
+    does.
+    """
+    try:
+        found = device.stat()
+        group = grp.getgrnam("kvm").gr_gid
+    except (FileNotFoundError, KeyError):
+        return False
+    others = found.st_mode & 0o006 == 0o006
+    members = found.st_gid == group and found.st_mode & 0o060 == 0o060
+    return not (others or members)
+
+
+def share_kvm(device: Path = KVM) -> None:
+    """Give the device to the group kvm, as udev does where it runs."""
+    if closed_kvm(device):
+        os.chown(device, -1, grp.getgrnam("kvm").gr_gid)
+        device.chmod(0o660)
+        say(f"== {device} now belongs to the group kvm, as udev would have it")
 
 
 def _start(name: str) -> None:

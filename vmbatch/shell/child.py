@@ -1,9 +1,9 @@
 """Starting ssh: deaf to the signals that we pass on, and dead when we are."""
 
-from __future__ import annotations
-
 # To become a program is what this module is for.
 # ruff: noqa: S606
+
+from __future__ import annotations
 
 import os
 import signal

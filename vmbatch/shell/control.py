@@ -1,9 +1,9 @@
 """The socket over which further sessions go through ssh's connection, and ssh's own words."""
 
-from __future__ import annotations
-
 # `pathlib` is slow to import, and wants str where the kernel has bytes.
-# ruff: noqa: PTH, S108
+# ruff: noqa: PTH102, PTH106, PTH108, S108
+
+from __future__ import annotations
 
 import contextlib
 import os

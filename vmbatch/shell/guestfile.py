@@ -1,9 +1,9 @@
 """`guest.json`: where a job's guest is, or why it has none."""
 
-from __future__ import annotations
-
 # `pathlib` is slow to import, and wants str where the kernel has bytes.
-# ruff: noqa: PTH
+# ruff: noqa: PTH120, PTH123
+
+from __future__ import annotations
 
 import json
 import os
@@ -60,7 +60,9 @@ class Guest:
         self.enter = _checked(values, "enter", _WORD | {"/"})
         script, copy = values.get("script"), values.get("script_copy")
         self.script = os.fsencode(script) if script else b""
-        self.script_copy = None if copy is None else copy.encode("utf-8", "surrogateescape")
+        self.script_copy: bytes | None = None
+        if copy is not None:
+            self.script_copy = copy.encode("utf-8", "surrogateescape")
 
 
 def load(jobdir: str) -> Guest:

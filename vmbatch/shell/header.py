@@ -3,10 +3,10 @@
 The functions that the code calls (`take_script`, `place`, `limit` ...) are in `scripts-vm/enter`.
 """
 
-from __future__ import annotations
-
 # `pathlib` is slow to import, and wants str where the kernel has bytes.
-# ruff: noqa: PTH
+# ruff: noqa: PTH109, PTH113, PTH119, PTH123
+
+from __future__ import annotations
 
 import os
 
@@ -91,8 +91,7 @@ def _script(guest: Guest) -> bytes:
         return guest.script_copy
     try:
         with open(guest.script, "rb") as file:
-            text: bytes = file.read()
-            return text
+            return file.read()
     except OSError as error:
         raise GuestError(
             f"the job's script {os.fsdecode(guest.script)} can't be read: {error.strerror}",

@@ -1,9 +1,9 @@
 """Whether ssh, after the command's end, still has output to deliver."""
 
-from __future__ import annotations
-
 # `pathlib` is slow to import, and wants str where the kernel has bytes.
-# ruff: noqa: PTH
+# ruff: noqa: PTH123
+
+from __future__ import annotations
 
 import select
 

@@ -1,9 +1,9 @@
 """remoteshell's entry: a bare job goes on at once, a job with a guest goes into it."""
 
-from __future__ import annotations
-
 # `pathlib` is slow to import, and wants str where the kernel has bytes.
-# ruff: noqa: PTH, S606
+# ruff: noqa: PTH119, PTH123, S606
+
+from __future__ import annotations
 
 import os
 import sys
