@@ -119,10 +119,10 @@ place_programs() {
 owned_directories() {
     set -- $run/jobs
     [ -e "$VB_HOME" ] || set -- "$@" "$VB_HOME"
-    if [ -n "$VB_SCRIPT_DIR" ] && ! is_shared "$VB_SCRIPT_DIR"; then
-        if [ ! -e "$VB_SCRIPT_DIR" ]; then
+    if [ -n "$VB_SCRIPT_DIR" ]; then
+        if [ ! -e "$VB_SCRIPT_DIR" ] && ! is_shared "$VB_SCRIPT_DIR"; then
             set -- "$@" "$VB_SCRIPT_DIR"
-        elif [ ! -k "$VB_SCRIPT_DIR" ]; then
+        elif [ ! -k "$VB_SCRIPT_DIR" ] && ! is_owned "$VB_SCRIPT_DIR"; then
             hide "$VB_SCRIPT_DIR"
         fi
     fi
@@ -130,7 +130,9 @@ owned_directories() {
     mkdir -p -m 700 "$@" && chown "$VB_UID:$VB_GID" "$@" || fail "can't give $* to $VB_USER"
 }
 
-# Whether it is the owner's anyway.
+is_owned() { [ "$(stat -c %u "$1")" = "$VB_UID" ]; }
+
+# Whether the host has the directory.
 is_shared() {
     case $1/ in "$VB_HOME"/*) return 0 ;; esac
     for word in $VB_SHARES; do

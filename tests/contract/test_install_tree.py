@@ -17,7 +17,6 @@ from vmbatch.install.installation import (
     Wishes,
     check_trust,
     install,
-    manifest_path,
     refuse_while_guests,
     uninstall,
 )
@@ -396,8 +395,3 @@ def test_an_ordinary_user_is_told_to_be_root() -> None:
     )
     assert done.returncode == 1
     assert "sudo ./setup.sh demo" in done.stderr
-
-
-def test_the_manifest_is_roots_alone(target: Target) -> None:
-    put(target)
-    assert manifest_path(target).stat().st_mode & 0o777 == 0o600

@@ -175,7 +175,7 @@ def test_bare_job_gets_its_process_as_it_was(bed: Bed, tmp_path: Path) -> None:
     probe.write_text(
         "#!/usr/bin/python3 -IS\nimport json, os, sys\n"
         "env = open('/proc/self/environ').read()\n"
-        "sig = [l for l in open('/proc/self/status') if l.startswith('Sig')]\n"
+        "sig = [l for l in open('/proc/self/status') if l.startswith(('SigB', 'SigP'))]\n"
         "fds = sorted(os.listdir('/proc/self/fd'))\n"
         "print(json.dumps([sys.argv, env, sig, fds, os.getcwd(), os.umask(0), os.getsid(0)"
         " == os.getpid()]))\n"
@@ -198,6 +198,11 @@ def test_bare_job_gets_its_process_as_it_was(bed: Bed, tmp_path: Path) -> None:
         check=True,
     )
     assert json.loads(through.stdout) == json.loads(direct.stdout)
+
+
+def test_bare_job_has_no_signal_ignored(bed: Bed) -> None:
+    done = bare(bed, "grep", "^SigIgn", "/proc/self/status")
+    assert done.stdout.split() == [b"SigIgn:", b"0" * 16]
 
 
 def test_bare_task_is_found_on_the_path(bed: Bed) -> None:

@@ -137,7 +137,13 @@ def test_precancel_runs_as_the_owner(bed: Bed) -> None:
 
 # The site's own scripts.
 
-RECORD = '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >{out}\nenv >{out}.env\npwd >{out}.cwd\numask >{out}.umask\nls -l /proc/self/fd >{out}.fds\n'
+RECORD = r"""#!/bin/sh
+for word; do printf "%s\n" "$word"; done >{out}
+env >{out}.env
+pwd >{out}.cwd
+umask >{out}.umask
+ls -l /proc/self/fd >{out}.fds
+"""
 
 
 @pytest.mark.parametrize("kind", ["prologue", "epilogue"])

@@ -122,18 +122,11 @@ def test_a_broken_site_file_lets_no_job_through(bed: Bed) -> None:
     bed.job_starter()
     bed.script("0.vm", ON_THE_NODE)
     (bed.base / "site.yaml").write_text("paths: {state: relative}\n")
-    play = 'mount -t tmpfs none /run; mount -t tmpfs none /var/lib; mount -t tmpfs none /var/log; "$@"; echo $?; cat /run/vmbatch/jobs/0.vm'
+    play = "for d in /run /var/lib /var/log; do mount -t tmpfs none $d; done\n"
+    play += '"$@"; echo $?; cat /run/vmbatch/jobs/0.vm'
+    prologue = [str(bed.mom_priv / "prologue"), *bed.before("0.vm")]
     done = subprocess.run(
-        [
-            "unshare",
-            "-m",
-            "sh",
-            "-c",
-            play,
-            "sh",
-            str(bed.mom_priv / "prologue"),
-            *bed.before("0.vm"),
-        ],
+        ["unshare", "-m", "sh", "-c", play, "sh", *prologue],
         env={"PATH": "/usr/sbin:/usr/bin:/bin", "VMBATCH_CONFIG": str(bed.base / "site.yaml")},
         cwd=bed.mom_priv,
         capture_output=True,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -267,6 +269,27 @@ def test_concurrent_adds_and_deletes_lose_nothing(tmp_path: Path) -> None:
     assert image.name == "shared"
     assert sha(image.path) == image.digest
     assert list((tmp_path / "images/tmp").iterdir()) == []
+
+
+def test_names_change_under_the_lock(store: ImageStore, tmp_path: Path) -> None:
+    disk = make_raw(tmp_path / "a")
+    store.add(disk, "one")
+    handle = os.open(tmp_path / "images/lock", os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    acts = [
+        threading.Thread(target=store.delete, args=("one",)),
+        threading.Thread(target=store.add, args=(disk, "two")),
+    ]
+    for act in acts:
+        act.start()
+        act.join(0.2)
+        assert act.is_alive()
+    assert [image.name for image in store.list()] == ["one"]
+    os.close(handle)
+    for act in acts:
+        act.join(10)
+    assert [image.name for image in store.list()] == ["two"]
+    assert store.get("two").path.exists()
 
 
 def test_qcow2_is_taken_with_its_virtual_size(store: ImageStore, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ MOST_LINES = 500
 FORBIDDEN = {
     r"StrictHostKeyChecking[ =]+no\b": "host keys are known and pinned",
     r"AutoAdd[P]olicy": "host keys are known and pinned",
-    r"shell[=]True": "programs are started from argv lists",
+    r"\bshell[=]True": "programs are started from argv lists",
     r"\bos[.]system\(": "programs are started by vmbatch.process",
-    r"\b(TODO|FIXM[E]|XX[X])\b": "what is open belongs into an issue",
+    r"\b(TOD[O]|FIXM[E]|XX[X])\b": "what is open belongs into an issue",
     r"pytest[.](mark[.])?(skip|xfai[l]|importorskip)": "a test either holds or fails",
     r"\byaml[.]load\(": "untrusted YAML is read by the safe loader",
 }
@@ -72,7 +72,9 @@ def test_rooms() -> None:
 
 
 def test_shell_scripts() -> None:
-    scripts = [path for path in files() if is_shell(path)]
+    # What busybox runs, in images and in guests of tests, is not in shellcheck's language.
+    ours = (path for path in files() if path.relative_to(ROOT).parts[0] not in CODE)
+    scripts = [path for path in ours if is_shell(path)]
     assert ROOT / "setup.sh" in scripts
     check("shellcheck", *scripts)
 

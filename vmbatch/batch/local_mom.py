@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from vmbatch.batch import local_job
 from vmbatch.batch.local_environment import job_environment
+from vmbatch.batch.local_leaks import Leaks
 from vmbatch.batch.local_output import Delivery, pump
 from vmbatch.batch.local_processes import Child, Why, kill_session
 from vmbatch.batch.local_resources import walltime
@@ -22,9 +21,6 @@ from vmbatch.batch.local_runner import Surroundings
 from vmbatch.batch.local_scripts import ABORTED, RETRIED, WALLTIME, Verdict, prologues
 from vmbatch.batch.local_terminal import Terminal
 from vmbatch.clock import Deadline, Phases
-
-_LEAKED_FROM = 9
-"""The lowest of the mom's own descriptors that a prologue finds open."""
 
 
 class End(Enum):
@@ -45,6 +41,7 @@ class Attempt:
         delivery: the way of the job's output; None for a terminal.
         terminal: of an interactive job.
         phases: where the seconds go.
+        leaks: the mom's own descriptors that a prologue finds open.
         kill_delay: seconds between TERM and KILL.
         released: called when the job has ended and its epilogue has not begun.
         returncode: exit status of the job, or minus the signal; known at the end.
@@ -54,6 +51,7 @@ class Attempt:
     delivery: Delivery | None
     terminal: Terminal | None
     phases: Phases
+    leaks: Leaks
     kill_delay: float
     released: Callable[[], None]
     returncode: int = 0
@@ -62,6 +60,8 @@ class Attempt:
         """Run the whole attempt; what a job printed is then delivered, unless it was aborted."""
         reader, writer = os.pipe()
         with io.FileIO(reader, "rb") as stdin, io.FileIO(writer, "wb") as line:
+            if self.delivery:
+                self._write_line(line)
             with self.phases.step("prologue"):
                 end = self._before(reader)
             if end is End.DONE:
@@ -72,7 +72,7 @@ class Attempt:
 
     def _before(self, stdin: int) -> End:
         around = self.around
-        with _leaked(stdin) as leaked:
+        with self.leaks.opened(stdin) as leaked:
             around.presetup()
             for script in prologues(around.spool.mom_priv, around.submission.resources):
                 verdict = around.prologue(script, leaked)
@@ -90,7 +90,9 @@ class Attempt:
         with self.phases.step("job"):
             if self.delivery:
                 self.delivery.begin()
-                self._write_line(line)
+            if self.around.submission.own_input:
+                pump(sys.stdin.fileno(), os.dup(line.fileno()))
+            line.close()
             child = self._start_job(stdin.fileno())
             stdin.close()
             try:
@@ -109,9 +111,6 @@ class Attempt:
             self.around.files.script, job.arguments, replace_shell=job.own_input
         )
         os.write(line.fileno(), text)
-        if job.own_input:
-            pump(sys.stdin.fileno(), os.dup(line.fileno()))
-        line.close()
 
     def _start_job(self, stdin: int) -> Child:
         around, job, terminal = self.around, self.around.submission, self.terminal
@@ -152,15 +151,3 @@ class Attempt:
     def _end(self, child: Child, status: int) -> None:
         self.around.precancel(status)
         local_job.end_session(child, self.around.events, self.kill_delay)
-
-
-@contextmanager
-def _leaked(stdin: int) -> Iterator[tuple[int, ...]]:
-    """Yield descriptors of the mom's own: the job's standard input, and pipes to the starter."""
-    own = (stdin, *os.pipe())
-    fds = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAKED_FROM) for fd in own)
-    try:
-        yield fds
-    finally:
-        for fd in (*own[1:], *fds):
-            os.close(fd)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from vmbatch.batch.local_job import KILL_DELAY, shell_status
+from vmbatch.batch.local_leaks import Leaks
 from vmbatch.batch.local_mom import Attempt, End
 from vmbatch.batch.local_output import Delivery, SpoolFile
 from vmbatch.batch.local_processes import Events
@@ -87,7 +88,7 @@ class _LocalJob:
     seconds: Seconds = field(default_factory=list)
 
     def run(self, attempts: int) -> Ran:
-        with Events() as events, ExitStack() as stack:
+        with Leaks() as leaks, Events() as events, ExitStack() as stack:
             delivery = terminal = None
             if self.submission.interactive:
                 terminal = Terminal(self.submission.owner)
@@ -97,14 +98,18 @@ class _LocalJob:
             end, attempt = End.RETRY, None
             while end is End.RETRY and attempts > 0 and not events.asked:
                 attempts -= 1
-                attempt, end = self._attempt(events, delivery, terminal)
+                attempt, end = self._attempt(events, leaks, delivery, terminal)
             if terminal:
                 terminal.hang_up()
             asked = events.asked
         return self._ran(end, attempt.returncode if attempt else 0, asked, delivery)
 
     def _attempt(
-        self, events: Events, delivery: Delivery | None, terminal: Terminal | None
+        self,
+        events: Events,
+        leaks: Leaks,
+        delivery: Delivery | None,
+        terminal: Terminal | None,
     ) -> tuple[Attempt, End]:
         self.files.send(self.submission.script, self.submission.owner, self.hosts)
         if delivery:
@@ -131,6 +136,7 @@ class _LocalJob:
             delivery=delivery,
             terminal=terminal,
             phases=phases,
+            leaks=leaks,
             kill_delay=self.kill_delay,
             released=lambda: guest.extend(self.guest_seconds(self.files.job_id)),
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from vmbatch.errors import ImageError, NodeError
@@ -57,26 +59,49 @@ def build(
     def say(text: str) -> None:
         progress(f"{time.monotonic() - start:6.1f} s  {text}")
 
+    with _one_at_a_time(cache, say), _bench(cache) as bench:
+        result = cook(Workshop(bench=bench, packages=Packages(cache), cache=cache, say=say))
+        say("copying into the store")
+        image = _keep(result, store, name or recipe, f"recipe {recipe}")
+    say(f"image {image.name} is ready")
+    return image
+
+
+def _keep(result: Result, store: ImageStore, name: str, origin: str) -> Image:
+    return store.add(
+        result.disk,
+        name,
+        format="qcow2",
+        kernel=result.kernel,
+        initrd=result.initrd,
+        cmdline=result.cmdline,
+        description=result.description,
+        origin=origin,
+        shares=("9p", "smb"),
+        ready="channel",
+        replace=True,
+    )
+
+
+@contextmanager
+def _bench(cache: Path) -> Iterator[Path]:
+    """Make a directory to work in, where the caller's umask does not count."""
     bench = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
     umask = os.umask(0o022)
     try:
-        result = cook(Workshop(bench=bench, packages=Packages(cache), cache=cache, say=say))
-        say("copying into the store")
-        image = store.add(
-            result.disk,
-            name or recipe,
-            format="qcow2",
-            kernel=result.kernel,
-            initrd=result.initrd,
-            cmdline=result.cmdline,
-            description=result.description,
-            origin=f"recipe {recipe}",
-            shares=("9p", "smb"),
-            ready="channel",
-            replace=True,
-        )
+        yield bench
     finally:
         os.umask(umask)
         shutil.rmtree(bench, ignore_errors=True)
-    say(f"image {image.name} is ready")
-    return image
+
+
+@contextmanager
+def _one_at_a_time(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the cache: apt refuses to share its lists and archives."""
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
