@@ -88,6 +88,8 @@ class Job:
         node_rank: 0 on the mother superior, 1 and up on sisters.
         workdir: directory of submission as the batch system reports it: text of the submitter.
         script: the job script's path on the node, or None for an interactive job.
+        cores: the job's cores on this node, None where it asked for no number of them.
+        memory_mib: the job's memory on this node in MiB, None where it asked for no amount.
     """
 
     system: str
@@ -100,6 +102,8 @@ class Job:
     node_rank: int = 0
     workdir: str = ""
     script: Path | None = None
+    cores: int | None = None
+    memory_mib: int | None = None
 
     @property
     def slug(self) -> str:

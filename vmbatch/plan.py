@@ -182,8 +182,8 @@ def make_plan(
         domain=domain,
         uuid=str(uuid.uuid5(_NAMESPACE, domain)),
         hostname=_hostname(job.id),
-        vcpus=request.vcpus or template.vcpus or profile.vcpus,
-        memory_mib=request.ram_mib or template.memory_mib or profile.ram_mib,
+        vcpus=request.vcpus or template.vcpus or profile.vcpus or _most(job.cores, profile),
+        memory_mib=request.ram_mib or template.memory_mib or _memory(job.memory_mib, profile),
         disks=disks,
         discs=tuple(disk.target for disk in template.disks if disk.context_disc),
         kernel=boot.kernel if boot else None,
@@ -218,6 +218,15 @@ def _share_ways(mode: str, known: tuple[str, ...], *, outbound: bool) -> tuple[s
         # The SMB server is reached over the way out of the guest.
         offered = tuple(way for way in offered if way != "smb")
     return offered[:1] if known else offered
+
+
+def _most(cores: int | None, profile: Profile) -> int:
+    return min(cores or 1, profile.max_vcpus or cores or 1)
+
+
+def _memory(asked: int | None, profile: Profile) -> int:
+    wanted = max(asked or 0, profile.ram_mib)
+    return min(wanted, profile.max_ram_mib or wanted)
 
 
 def _hostname(job_id: str) -> str:

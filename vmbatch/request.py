@@ -61,7 +61,7 @@ class Limits(Protocol):
     @property
     def images(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def vcpus(self) -> int: ...  # noqa: D102
+    def vcpus(self) -> int | None: ...  # noqa: D102
     @property
     def max_vcpus(self) -> int | None: ...  # noqa: D102
     @property
@@ -201,36 +201,24 @@ def _ram(text: str) -> int:
         raise _refused("ram", text, str(error)) from None
 
 
-def check_request(
-    request: Request,
-    profile: Limits,
-    *,
-    cores: int | None = None,
-    memory_mib: int | None = None,
-) -> Request:
+def check_request(request: Request, profile: Limits) -> Request:
     """Hold a request against a profile's limits, and return it.
 
     Args:
         request: what the job asks for.
         profile: its profile.
-        cores: cores of the job on this node, the limit where the profile has no `max_vcpus`;
-            None: all of this node's.
-        memory_mib: memory of the job on this node, the limit where the profile has no `max_ram`;
-            None: all of this node's.
 
     Raises:
         RequestError: it is beyond a limit; names key, value and limit.
     """
     for key, image in request.images:
         _check_image(key, image, profile)
-    most = profile.max_vcpus or max(cores or os.cpu_count() or 1, profile.vcpus)
+    most = profile.max_vcpus or max(os.cpu_count() or 1, profile.vcpus or 1)
     if request.vcpus is not None and request.vcpus > most:
-        cure = "" if profile.max_vcpus else ", or for more cores for the job"
-        raise _beyond("vcpus", str(request.vcpus), str(most), profile, cure)
-    most = profile.max_ram_mib or max(memory_mib or _node_memory(), profile.ram_mib)
+        raise _beyond("vcpus", str(request.vcpus), str(most), profile)
+    most = profile.max_ram_mib or max(_node_memory(), profile.ram_mib)
     if request.ram_mib is not None and request.ram_mib > most:
-        cure = "" if profile.max_ram_mib else ", or for more memory for the job"
-        raise _beyond("ram", format_size(request.ram_mib), format_size(most), profile, cure)
+        raise _beyond("ram", format_size(request.ram_mib), format_size(most), profile)
     return request
 
 
@@ -246,10 +234,10 @@ def _node_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-def _beyond(key: str, value: str, limit: str, profile: Limits, cure: str) -> RequestError:
+def _beyond(key: str, value: str, limit: str, profile: Limits) -> RequestError:
     return RequestError(
         f"{key}={value} is beyond the limit of {limit} in the profile {profile.name}",
-        hint=f"ask for {key}={limit} at most{cure}",
+        hint=f"ask for {key}={limit} at most",
     )
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from vmbatch.batch.torque_call import (
+    cores_of,
+    memory_of,
     RETRY,
     hosts,
     node_rank,
@@ -12,7 +14,6 @@ from vmbatch.batch.torque_call import (
     parse_prologue,
     to_job,
 )
-from vmbatch.batch.wishes import cores_of, memory_of
 from vmbatch.errors import NodeError, RequestError, SiteError
 
 pytestmark = pytest.mark.unit

@@ -12,10 +12,10 @@ from vmbatch.batch.local_processes import Child, Events, kill_session
 from vmbatch.batch.local_terminal import Terminal
 from vmbatch.batch.momconfig import MomConfig
 from vmbatch.clock import Deadline
-from vmbatch.errors import NodeError
 from vmbatch.job import Owner
 
 UMASK = 0o077
+_NO_SHELL = 254
 KILL_DELAY = 2.0
 """Seconds between TERM and KILL."""
 
@@ -56,11 +56,7 @@ def start_job(
     streams: tuple[int, int, int],
     terminal: Terminal | None = None,
 ) -> Child:
-    """Start the job's shell as its owner, leading a session.
-
-    Raises:
-        NodeError: it can't be executed.
-    """
+    """Start the job's shell as its owner, leading a session; pbs_mom's words where it can't be."""
     path, arguments = command
     try:
         process = subprocess.Popen(
@@ -79,10 +75,9 @@ def start_job(
             preexec_fn=terminal.take_over if terminal else None,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise NodeError(
-            f"PBS: exec of shell '{path}' failed: {error}",
-            hint="see the shell (-S, or the owner's login shell) and the directory (-d)",
-        ) from error
+        text = f"PBS: exec of shell '{path}' failed: {error}\n"
+        os.write(streams[2], text.encode(errors="backslashreplace"))
+        return Child(None, failed=_NO_SHELL)
     return Child(process)
 
 

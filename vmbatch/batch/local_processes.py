@@ -28,16 +28,18 @@ class Child:
 
     Args:
         process: as `subprocess` made it, or None where it could not be executed.
+        failed: the exit status that stands for the latter.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | None, *, failed: int = 255) -> None:
         self.process = process
+        self._failed = failed
         self.session = process.pid if process else 0
         self._pidfd = os.pidfd_open(process.pid) if process else -1
 
     def reap(self) -> int:
-        """Return its exit status, or minus the signal; 255 where it could not be executed."""
-        return self.process.wait() if self.process else 255
+        """Return its exit status, or minus the signal."""
+        return self.process.wait() if self.process else self._failed
 
     @property
     def pidfd(self) -> int:

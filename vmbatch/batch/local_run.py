@@ -20,6 +20,11 @@ from vmbatch.batch.local_terminal import Terminal
 from vmbatch.batch.momconfig import read_mom_config
 from vmbatch.clock import Phases
 
+_ABORTED = {
+    False: "the prologue ended job {} with exit status 1",
+    True: "qsub: job {} completed: its prologue failed, see above",
+}
+
 Seconds = list[tuple[str, float]]
 
 
@@ -62,7 +67,7 @@ def run_job(
         kill_delay: seconds between TERM and KILL.
 
     Raises:
-        NodeError: the spool can't be used, or the job's shell can't be executed.
+        NodeError: the spool can't be used, or the id is taken.
     """
     files = JobFiles(spool, job_id or spool.next_id())
     files.claim()
@@ -167,7 +172,7 @@ class _LocalJob:
             status = 128 + asked
             notes.append(f"job {self.files.job_id} was deleted before it began")
         elif end is End.ABORTED:
-            notes.append(f"the prologue ended job {self.files.job_id} with exit status 1")
+            notes.append(_ABORTED[self.submission.interactive].format(self.files.job_id))
         else:
             notes.append(
                 f"the prologue sent job {self.files.job_id} back each time; "

@@ -31,7 +31,7 @@ from vmbatch.batch.torque_call import (
     parse_prologue,
     to_job,
 )
-from vmbatch.batch.wishes import Wishes, cores_of, memory_of, wishes_of
+from vmbatch.batch.wishes import Wishes, wishes_of
 from vmbatch.clock import Deadline
 from vmbatch.config import Site, load_site, refresh_policy
 from vmbatch.errors import ConfigError, NodeError, RequestError, SiteError, VmbatchError
@@ -60,7 +60,6 @@ def main(kind: str, arguments: Sequence[str]) -> int:
             return _epilogue(arguments)
         finally:
             os.umask(before)  # the site's own epilogue comes after ours, and finds what we found
-    close_foreign()
     site, broken = _load_site()
     sister = kind.endswith(".parallel")
     try:
@@ -124,9 +123,7 @@ def _with_guest(
         if failure or wishes is None:
             raise failure or NodeError("nothing is known of the job's guest")
         _refuse_more_nodes(job, home)
-        request = wishes.request(
-            site, cores=cores_of(os.environ), memory_mib=memory_of(job.resources)
-        )
+        request = wishes.request(site)
         deadline = prologue_deadline(
             config,
             limit=site.torque.prologue_limit,

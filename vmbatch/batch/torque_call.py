@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from vmbatch.job import Job, check_job_id, find_owner
 _HINT = (
     "Torque gives 8 arguments to a prologue and 11 to an epilogue; is the script run by pbs_mom?"
 )
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_MEMORY = re.compile(r"(?:^|,)p?mem=(\d{1,15})([kmgt]?)b?(?=,|$)", re.IGNORECASE)
 
 RETRY = -14
 """An epilogue's exit status of a job whose prologue failed and which is queued again."""
@@ -114,7 +118,25 @@ def to_job(call: PrologueCall, *, environ: Mapping[str, str], system: str) -> Jo
         node_rank=node_rank(environ),
         workdir=environ.get("PBS_O_WORKDIR", ""),
         script=None if call.interactive else call.script,
+        cores=cores_of(environ),
+        memory_mib=memory_of(call.resources),
     )
+
+
+def cores_of(environ: Mapping[str, str]) -> int | None:
+    """Return the job's cores on this node, None where it asked for no number of them."""
+    text = environ.get("PBS_NP", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
+
+
+def memory_of(resources: str) -> int | None:
+    """Return the job's memory in MiB; of several entries the least, since text can be spoofed.
+
+    >>> memory_of("nodes=1,mem=512mb,other=x")
+    512
+    """
+    found = [int(count) << _UNITS[unit.lower()] for count, unit in _MEMORY.findall(resources)]
+    return max(1, min(found) >> 20) if found else None
 
 
 def node_rank(environ: Mapping[str, str]) -> int:

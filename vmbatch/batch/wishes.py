@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vmbatch.config import Profile, Site, choose_profile, template_file
@@ -16,9 +14,6 @@ from vmbatch.request import (
     find_other,
     parse_request,
 )
-
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_MEMORY = re.compile(r"(?:^|,)p?mem=(\d{1,15})([kmgt]?)b?(?=,|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +28,7 @@ class Wishes:
     profile: Profile
     text: str
 
-    def request(self, site: Site, *, cores: int | None, memory_mib: int | None) -> Request:
+    def request(self, site: Site) -> Request:
         """Parse the submitter's part and hold it against the profile.
 
         Raises:
@@ -45,8 +40,7 @@ class Wishes:
             request = parse_request(
                 self.text, image_keys=_image_keys(self.profile, site), ignore=site.request.ignore
             )
-        check_request(request, self.profile, cores=cores, memory_mib=memory_mib)
-        return request
+        return check_request(request, self.profile)
 
 
 def wishes_of(job: Job, site: Site) -> Wishes | None:
@@ -67,22 +61,6 @@ def wishes_of(job: Job, site: Site) -> Wishes | None:
         wanted=_wanted_profile(text),
     )
     return Wishes(profile=profile, text=text) if profile else None
-
-
-def cores_of(environ: Mapping[str, str]) -> int | None:
-    """Return the job's cores on this node, None where it asked for no number of them."""
-    text = environ.get("PBS_NP", "")
-    return int(text) if text.isdecimal() and int(text) > 0 else None
-
-
-def memory_of(resources: str) -> int | None:
-    """Return the job's memory in MiB; of several entries the least, since text can be spoofed.
-
-    >>> memory_of("nodes=1,mem=512mb,other=x")
-    512
-    """
-    found = [int(count) << _UNITS[unit.lower()] for count, unit in _MEMORY.findall(resources)]
-    return max(1, min(found) >> 20) if found else None
 
 
 def _wanted_profile(text: str) -> str | None:

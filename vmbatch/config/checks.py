@@ -38,7 +38,7 @@ def between_keys(site: Site) -> Iterator[Finding]:
 def _in_profile(profile: Profile) -> Iterator[Finding]:
     where = f"profiles.{profile.name}"
     most, ram = profile.max_vcpus, profile.max_ram_mib
-    if most is not None and profile.vcpus > most:
+    if most is not None and (profile.vcpus or 1) > most:
         yield f"{where}.max_vcpus", f"{most} is below vcpus, {profile.vcpus}"
     if ram is not None and profile.ram_mib > ram:
         yield f"{where}.max_ram", f"{format_size(ram)} is below ram, {format_size(profile.ram_mib)}"

@@ -177,24 +177,28 @@ class Profile:
     images: tuple[str, ...] = key(
         _IMAGE_GLOB.list(), "The images that a job may name.", default=("*",)
     )
-    vcpus: int = key(
-        kinds.whole(1, 4096),
+    vcpus: int | None = key(
+        kinds.whole(1, 4096).or_none("as many as the job has cores on the node"),
         "Virtual processors, where neither job nor template says.",
-        default=1,
+        default=None,
     )
     max_vcpus: int | None = key(
         kinds.whole(1, 4096).or_none(
-            "the job's own cores on the node, or all of the node's where it has no such number"
+            "all of the node's"
         ),
         "The most virtual processors that a job may ask for.",
         default=None,
     )
     ram_mib: int = key(
-        kinds.size(), "Memory, where neither job nor template says.", default=512, name="ram"
+        kinds.size(),
+        "Memory, where neither job nor template says; at least this much, and the job's own "
+        "memory if that is more.",
+        default=512,
+        name="ram",
     )
     max_ram_mib: int | None = key(
         kinds.size().or_none(
-            "the job's own memory on the node, or all of the node's where it has no such number"
+            "all of the node's"
         ),
         "The most memory that a job may ask for.",
         default=None,
