@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from testbed import ROOT, USER, Testbed, make_user, start, stop
-from vmbatch.images.build import build
 
+from vmbatch.images.build import build
 from vmbatch.images.store import ImageStore
 
 CACHE = Path("/var/cache/vmbatch/tests")

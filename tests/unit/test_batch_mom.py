@@ -16,7 +16,7 @@ from vmbatch.job import Owner
 
 pytestmark = pytest.mark.unit
 
-ALICE = Owner(  # noqa: S604 - a field of this name
+ALICE = Owner(
     name="alice",
     uid=1001,
     gid=1001,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from vmbatch.batch.torque_call import (
-    cores_of,
-    memory_of,
     RETRY,
+    cores_of,
     hosts,
+    memory_of,
     node_rank,
     parse_epilogue,
     parse_prologue,

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 SCRIPTS_VM = Path(__file__).parents[2] / "scripts-vm"
 TEXTS = {name: f"this is {name}".encode() for name in SCRIPTS}
 HOST_KEY = make_key("host")
-ALICE = Owner(  # noqa: S604
+ALICE = Owner(
     name="alice",
     uid=1000,
     gid=1000,
@@ -162,7 +162,7 @@ def test_bad_host_names_are_refused(name: str) -> None:
         replace(ALICE, uid=0),
         replace(ALICE, name=LOGIN),
         replace(ALICE, home="/a:b"),
-        replace(ALICE, shell="/bin/sh\nroot::0:0::/:/bin/sh"),  # noqa: S604
+        replace(ALICE, shell="/bin/sh\nroot::0:0::/:/bin/sh"),
     ],
 )
 def test_owners_that_no_guest_can_have_are_refused(owner: Owner) -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 
 
 def owner(home: str = "/home/alice") -> Owner:
-    return Owner(  # noqa: S604 - a login shell
+    return Owner(
         name="alice",
         uid=4001,
         gid=4001,

@@ -60,6 +60,7 @@ def main(kind: str, arguments: Sequence[str]) -> int:
             return _epilogue(arguments)
         finally:
             os.umask(before)  # the site's own epilogue comes after ours, and finds what we found
+    close_foreign()
     site, broken = _load_site()
     sister = kind.endswith(".parallel")
     try:

@@ -51,7 +51,8 @@ def cook(shop: Workshop) -> Result:
     kernel = unpack_kernel(shop.packages, shop.bench / "kernel", busybox)
     shop.say(f"root file system with the modules of {kernel.version}")
     copy_all_modules(kernel, tree, leave=_UNUSED_DRIVERS)
-    run([busybox, "depmod", "-b", tree, kernel.version])
+    # The guest's own depmod: kmod reads tables in a form that busybox does not write.
+    run(["chroot", tree, "depmod", kernel.version])
     _configure(tree)
     shop.say("initial RAM disk, kernel and disk")
     return _write(shop, tree, kernel, busybox)
