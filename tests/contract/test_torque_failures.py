@@ -258,6 +258,17 @@ def test_a_prologue_that_is_told_to_end_does_not_count_as_success(bed: Bed) -> N
     assert not (bed.state / "attempts" / "0.vm").exists()
 
 
+def test_nor_does_one_that_is_told_to_end_early(bed: Bed) -> None:
+    bed.script("0.vm")
+    os.mkfifo(bed.mom_priv / "config")
+    process = bed.start("prologue", bed.before("0.vm", add_image(bed)))
+    writer = os.open(bed.mom_priv / "config", os.O_WRONLY)  # when it reads what will not come
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate()
+    os.close(writer)
+    assert process.returncode == 2
+
+
 @pytest.mark.parametrize("starter", [True, False], ids=["job starter", "wrapper"])
 def test_a_prologue_that_is_killed_lets_nothing_run(bed: Bed, starter: bool) -> None:
     if starter:
@@ -281,6 +292,21 @@ def test_a_prologue_that_is_killed_lets_nothing_run(bed: Bed, starter: bool) -> 
 def waits_for_lock(pid: int) -> bool:
     fds = Path(f"/proc/{pid}/task/{pid}/syscall").read_text().split()
     return fds[0] in ("23", "270")  # select(2), pselect6(2)
+
+
+def test_the_moms_descriptors_are_closed(bed: Bed) -> None:
+    bed.job_starter()
+    bed.script("0.vm")
+    hold_lock(bed)
+    asks = add_image(bed)
+    reader, writer = os.pipe()
+    process = bed.start("prologue", bed.before("0.vm", asks), pass_fds=(reader, writer))
+    until(lambda: waits_for_lock(process.pid))
+    found = {path.readlink() for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    assert Path(f"/proc/self/fd/{reader}").readlink() not in found
+    os.close(reader)
+    os.close(writer)
+    process.kill()
 
 
 def test_the_jobs_input_is_not_touched(bed: Bed) -> None:

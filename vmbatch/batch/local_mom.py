@@ -142,7 +142,7 @@ class Attempt:
         if why is not Why.ENDED:
             self._end(child, WALLTIME if why is Why.LATE else 0)
         self.returncode = child.reap()
-        pass
+        kill_session(child.session, signal.SIGKILL)
         if why is Why.LATE:
             self.returncode = self.returncode or -signal.SIGTERM
             return WALLTIME
