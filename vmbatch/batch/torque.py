@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmbatch.batch import attempts
-from vmbatch.batch.failing import ABORT, GO_ON, Led, as_error, say
+from vmbatch.batch.failing import ABORT, GO_ON, REQUEUE, Led, as_error, say
 from vmbatch.batch.liveness import LOCAL, TORQUE
 from vmbatch.batch.momconfig import read_mom_config
 from vmbatch.batch.redirect import KeptScript, leads_to_us, put_wrapper
@@ -34,7 +34,14 @@ from vmbatch.batch.torque_call import (
 from vmbatch.batch.wishes import Wishes, wishes_of
 from vmbatch.clock import Deadline
 from vmbatch.config import Site, load_site, refresh_policy
-from vmbatch.errors import ConfigError, NodeError, RequestError, SiteError, VmbatchError
+from vmbatch.errors import (
+    CancelledError,
+    ConfigError,
+    NodeError,
+    RequestError,
+    SiteError,
+    VmbatchError,
+)
 from vmbatch.interrupt import cancellable
 from vmbatch.job import Job
 from vmbatch.jobdir import JobDir, make_directories, register_bare
@@ -66,6 +73,8 @@ def main(kind: str, arguments: Sequence[str]) -> int:
     try:
         with cancellable():
             status = _prologue(arguments, site, broken, sister=sister)
+    except CancelledError:
+        status = REQUEUE  # the batch system has given this prologue up, and must not go on from it
     except Exception as error:
         failure = as_error(error)
         log.error("%s: %s", kind, str(failure).replace("\n", "; "))
