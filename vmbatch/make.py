@@ -253,20 +253,23 @@ class Maker:
                     hypervisor.start(xml)
                 with self.phases.step("boot"):
                     ready = self._wait(plan, watch)
-                address = (LOOPBACK, forward) if forward else (ready.address, ready.port)
-                with self.phases.step("ssh"):
-                    wait_for_banner(*address, self.deadline, stop_fd=watch.fd)
+                    address = (LOOPBACK, forward) if forward else (ready.address, ready.port)
+                    if plan.ready == "ssh":
+                        wait_for_banner(*address, self._patience(), stop_fd=watch.fd)
             finally:
                 watch.close()
         return address
 
     def _wait(self, plan: GuestPlan, watch: StopWatch) -> Ready:
-        cap = self.site.timeouts.ready
-        deadline = self.deadline.within(cap) if cap else self.deadline
+        """Wait for the guest's word; one that says nothing is asked by its ssh server's port."""
         if plan.ready == "ssh":
             return Ready(port=plan.guest_port, host_key="", address="")
         with GuestChannel(self.place.channel) as channel:
-            return channel.wait_ready(deadline, watch, heard=lambda said: _log(plan, said))
+            return channel.wait_ready(self._patience(), watch, heard=lambda said: _log(plan, said))
+
+    def _patience(self) -> Deadline:
+        cap = self.site.timeouts.ready
+        return self.deadline.within(cap) if cap else self.deadline
 
     def _announce(self, job: Job, host: str, port: int, *, keep_script: bool) -> None:
         place = self.place
