@@ -1,11 +1,11 @@
-"""From the prologue's start to a job's first line, against a raw QEMU boot of the same image to a login.
+"""From the prologue's start to a job's first line, against a raw QEMU boot to a login.
 
     .venv/bin/python benchmarks/chain.py [RUNS]
 
-Both sides boot the same kernel, initrd, overlay and context disc under TCG, in turns, on a libvirtd of
-the benchmark's own. Needs root. Printed: the ratio of the medians (target: 1.15), our own share (all but
-the guest's boot; target: 0.6 s after the first guest), and the peak memory of our own processes (target:
-80 MB a job).
+Both sides boot the same kernel, initrd, overlay and context disc under TCG, in turns, on a
+libvirtd of the benchmark's own. Needs root, and the image tiny in the store. Printed: the ratio of
+the medians (target: 1.15), our own share (all but the guest's boot; target: 0.6 s after the first
+guest), and the peak memory of our own processes (target: 80 MB a job).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STORE = Path("/var/lib/vmbatch/images")
 
 @dataclass(frozen=True)
 class Ours:
-    """One run of the chain: seconds to the first line, of the guest's boot, and peak memory in MB."""
+    """One run: seconds to the first line, seconds of the guest's boot, peak memory in MB."""
 
     first_line: float
     boot: float

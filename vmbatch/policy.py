@@ -220,13 +220,16 @@ def identity_of(path: str) -> Identity:
     return (path, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
 
-def read_compiled(run_dir: str, site_file: str, *, owner: int = 0) -> "Compiled | None":
+def read_compiled(
+    run_dir: str, site_file: str, *, owner: int = 0, stale: bool = False
+) -> "Compiled | None":
     """Read what `write_compiled` wrote.
 
     Args:
         run_dir: where it is, see `cache_dir`.
         site_file: path of the site file.
         owner: uid that must own the compiled copy; anything but 0 is for tests.
+        stale: whether the copy of an earlier state of the site file will do.
 
     Returns:
         None where it is absent, of another state of the site file or another version of this
@@ -240,7 +243,7 @@ def read_compiled(run_dir: str, site_file: str, *, owner: int = 0) -> "Compiled 
             return None
         content = data[len(stamp) : -len(stamp)]
         identity, values = marshal.loads(content)  # noqa: S302 - root's own file, just checked
-        if identity != identity_of(site_file):
+        if not stale and identity != identity_of(site_file):
             return None
         return Compiled(identity=identity, **values)
     except (OSError, ValueError, EOFError, TypeError):

@@ -369,7 +369,8 @@ def test_ones_own_terminal_is_as_before(bed: Bed) -> None:
 def test_what_a_prologue_prints_is_on_the_terminal_and_an_epilogues_is_not(bed: Bed) -> None:
     mom_priv = bed.local_home / "mom_priv"
     mom_priv.mkdir(parents=True)
-    text = '#!/bin/sh\ntty </dev/tty && echo a terminal; echo NAME; [ -e "$8" ] && echo script; exit 0\n'
+    text = "#!/bin/sh\ntty </dev/tty && echo a terminal; echo NAME\n"
+    text += '[ -e "$8" ] && echo script; exit 0\n'
     bed.site_script(mom_priv / "prologue.user", text.replace("NAME", "before"))
     bed.site_script(mom_priv / "epilogue.user", text.replace("NAME", "afterwards"))
     screen = Screen(bed)

@@ -117,14 +117,14 @@ def test_a_fault_of_the_site_is_recorded_at_once(bed: Bed) -> None:
     assert not (bed.state / "attempts" / "0.vm").exists()
 
 
-def test_a_broken_site_file_lets_no_job_through(bed: Bed) -> None:
-    """Without rules nobody can tell which jobs may run on the node; the defaults' paths serve."""
+def test_a_broken_site_file_refuses_jobs_that_ask(bed: Bed) -> None:
+    """The defaults' paths serve, since the site's own are unknown."""
     bed.job_starter()
     bed.script("0.vm", ON_THE_NODE)
     (bed.base / "site.yaml").write_text("paths: {state: relative}\n")
     play = "for d in /run /var/lib /var/log; do mount -t tmpfs none $d; done\n"
     play += '"$@"; echo $?; cat /run/vmbatch/jobs/0.vm'
-    prologue = [str(bed.mom_priv / "prologue"), *bed.before("0.vm")]
+    prologue = [str(bed.mom_priv / "prologue"), *bed.before("0.vm", ASKS)]
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", play, "sh", *prologue],
         env={"PATH": "/usr/sbin:/usr/bin:/bin", "VMBATCH_CONFIG": str(bed.base / "site.yaml")},
@@ -135,6 +135,21 @@ def test_a_broken_site_file_lets_no_job_through(bed: Bed) -> None:
     )
     assert done.stdout.splitlines() == ["0", "guest /var/lib/vmbatch/jobs/0.vm"]
     assert run_job(bed).status == REFUSED
+
+
+def test_a_site_file_that_broke_leaves_bare_jobs_to_its_last_good_rules(bed: Bed) -> None:
+    bed.configure(rules=[{"queue": "vm", "profile": "default"}])
+    bed.prologue()  # compiles the rules
+    bed.epilogue()
+    (bed.base / "site.yaml").write_text("paths: [\n")
+    assert bed.prologue().returncode == 0
+    assert bed.entry() == "bare\n"
+    bed.epilogue()
+    bed.job_starter()
+    bed.script("0.vm", ON_THE_NODE)
+    bed.prologue(queue="vm")
+    assert run_job(bed).status == REFUSED
+    assert_not_on_the_node(bed)
 
 
 # Faults of the node.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vmbatch.batch import attempts
 from vmbatch.batch.failing import ABORT, GO_ON, REQUEUE, Led, as_error, say
+from vmbatch.batch.lastgood import is_bare_by_last_rules, last_good_places
 from vmbatch.batch.liveness import LOCAL, TORQUE
 from vmbatch.batch.momconfig import read_mom_config
 from vmbatch.batch.redirect import KeptScript, leads_to_us, put_wrapper
@@ -84,13 +85,13 @@ def main(kind: str, arguments: Sequence[str]) -> int:
 
 
 def _load_site() -> tuple[Site, ConfigError | None]:
-    """Return the site file, or the defaults and why it can't be used."""
+    """Return the site file; or the places of the last good one, and why it can't be used."""
     broken = None
     try:
         refresh_policy()
         site = load_site()
     except ConfigError as error:
-        site, broken = Site(), error
+        site, broken = last_good_places(), error
     log_to_file(site.paths.log)
     return site, broken
 
@@ -109,6 +110,9 @@ def _prologue(
             wishes = wishes_of(job, site)
         except VmbatchError as error:
             failure = error
+    if broken and is_bare_by_last_rules(job):
+        log.error("%s: runs on the bare node by the last good rules: %s", job.id, broken.message)
+        failure = None
     if wishes is None and failure is None:
         make_directories(site.paths.state, site.paths.run)
         register_bare(site.paths.run, job.slug)

@@ -7,9 +7,10 @@ file, ``docs/site-file.md`` and ``vmbatch config show|check``.
 from vmbatch.config.checks import template_file
 from vmbatch.config.compiled import choose_profile, compile_site, policy_rules, refresh_policy
 from vmbatch.config.load import load_site, site_file
-from vmbatch.config.model import Profile, Rule, Site
+from vmbatch.config.model import Paths, Profile, Rule, Site
 
 __all__ = [
+    "Paths",
     "Profile",
     "Rule",
     "Site",

@@ -183,9 +183,7 @@ class Profile:
         default=None,
     )
     max_vcpus: int | None = key(
-        kinds.whole(1, 4096).or_none(
-            "all of the node's"
-        ),
+        kinds.whole(1, 4096).or_none("all of the node's"),
         "The most virtual processors that a job may ask for.",
         default=None,
     )
@@ -197,9 +195,7 @@ class Profile:
         name="ram",
     )
     max_ram_mib: int | None = key(
-        kinds.size().or_none(
-            "all of the node's"
-        ),
+        kinds.size().or_none("all of the node's"),
         "The most memory that a job may ask for.",
         default=None,
         name="max_ram",
