@@ -36,7 +36,7 @@ def test_a_stock_cloud_image_works_unchanged(node: Testbed, debian12: Path) -> N
 def test_what_the_administrator_sees_of_a_running_guest(node: Testbed) -> None:
     running = node.start(
         *(VMBATCH, "local", "run", "-u", USER, "-l", "other=vbuserimage=tiny"),
-        node.script("#!/bin/sh\necho up\nread line\n"),
+        node.script("#!/bin/sh\necho up\nsleep 60\n"),
     )
     assert running.stdout is not None
     assert running.stdout.readline() == b"up\n"

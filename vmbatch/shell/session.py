@@ -213,13 +213,23 @@ class Session:
         if status is None and deadly:
             return Ending(signal=deadly[-1])
         if status is None:
-            raise GuestError(
-                f"job {self._guest.job}: the guest was lost: {self._control.complaint}",
-                hint="it ended or does not answer; the end of its console may tell why"
-                f" (too little memory?): vmbatch guest console {self._guest.job}",
-            )
+            raise self._failure()
         number = status - 128
         return Ending(status=status, signal=number if number in self._received else 0)
+
+    def _failure(self) -> GuestError:
+        job, complaint = self._guest.job, self._control.complaint
+        if not self._control.path:
+            return GuestError(
+                f"job {job}: can't enter the guest by ssh: {complaint}",
+                hint="its ssh server refuses or does not answer; try the image by hand: "
+                "vmbatch local run -I",
+            )
+        return GuestError(
+            f"job {job}: the guest was lost: {complaint}",
+            hint="it ended or does not answer; the end of its console may tell why"
+            f" (too little memory?): vmbatch guest log {job}",
+        )
 
     def _ask_status(self) -> int | None:
         """Ask the guest how the command ended; None where it does not know or is not there."""
