@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from testbed import ROOT, USER, VMBATCH, Testbed
@@ -80,17 +81,30 @@ def test_place_environment_umask_and_arguments(node: Testbed) -> None:
     assert lines[6] == "<a b><*>"
 
 
-def test_what_the_job_writes_at_home_is_the_owners_on_the_host(node: Testbed) -> None:
+@pytest.mark.parametrize("way", ["9p", "smb"])
+def test_what_the_job_writes_is_the_owners_on_the_host(node: Testbed, way: str) -> None:
+    node.configure(shares={"mode": way})
     script = node.script(
-        "#!/bin/sh\necho from the guest > result\nchmod 640 result\nmkdir -p sub\n"
+        "#!/bin/sh\nfindmnt -n -o FSTYPE $HOME 2>/dev/null || grep $HOME /proc/mounts\n"
+        "echo from the guest > result\nchmod 640 result\nmkdir -p sub\nln -sf result sub/link\n"
     )
     done = node.job(script)
     assert done.status == 0, done.errors
+    assert {"9p": "9p", "smb": "cifs"}[way] in done.text
     result = node.home / "result"
     assert result.read_text() == "from the guest\n"
     stat = result.stat()
     assert (stat.st_uid, stat.st_gid) == (node.home.stat().st_uid, node.home.stat().st_gid)
     assert stat.st_mode & 0o777 == 0o640
+    assert (node.home / "sub" / "link").readlink() == Path("result")
+    result.unlink()
+
+
+def test_shares_can_be_switched_off(node: Testbed) -> None:
+    node.configure(shares={"mode": "off"})
+    done = node.job(node.script("#!/bin/sh\npwd\necho lost > result\n"))
+    assert (done.status, done.text) == (0, f"{node.home}\n"), done.errors
+    assert not (node.home / "result").exists()
 
 
 def test_qemu_runs_as_the_owner_without_any_capability(node: Testbed) -> None:
