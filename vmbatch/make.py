@@ -216,7 +216,8 @@ class Maker:
     ) -> str:
         owner = plan.job.owner
         with self.phases.step("accelerator"):
-            kind = accelerator(self.site, profile.accelerator).kind
+            chosen = accelerator(self.site, profile.accelerator, owner=owner)
+            log.info("%s: accelerator %s: %s", plan.job.id, chosen.kind, chosen.reason)
         nine_p = shares if "9p" in plan.share_ways else ()
         return render(
             plan.template,
@@ -230,7 +231,7 @@ class Maker:
                 deadline=(datetime.now(UTC) + timedelta(seconds=self.deadline.left())).isoformat(),
                 memory_mib=plan.memory_mib,
                 vcpus=plan.vcpus,
-                accelerator=kind,
+                accelerator=chosen.kind,
                 disks=disks,
                 kernel=plan.kernel,
                 initrd=plan.initrd,
