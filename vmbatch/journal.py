@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmbatch.files import sync_directory
+
 UndoValue = str | int
 
 _MODE: Final = 0o600
@@ -65,15 +67,6 @@ class Journal:
         except FileNotFoundError:
             return ()
         return tuple(undo for line in reversed(lines) if (undo := _parse(line)))
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` survive a power cut."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _parse(line: bytes) -> Undo | None:

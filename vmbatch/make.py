@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vmbatch.clock import Deadline, Phases
-from vmbatch.config import Profile, Site
+from vmbatch.config import Profile, Site, template_file
 from vmbatch.context.bundle import LOGIN, GuestContext, Mount, SmbLogin, bundle, read_guest_scripts
 from vmbatch.context.cdrom import write_disc
 from vmbatch.context.keys import KeyPair, make_key
@@ -83,7 +83,7 @@ class Maker:
         return plan
 
     def _plan(self, job: Job, request: Request, profile: Profile) -> GuestPlan:
-        template = parse_template(template_path(self.site, profile))
+        template = parse_template(template_file(self.site, profile))
         store = ImageStore(self.site.paths.images)
         names = choose_images(template, request, profile)
         images = {target: store.get(name) for target, name in names.items()}
@@ -299,12 +299,6 @@ def forward_to(plan: GuestPlan, port: int) -> Forward:
 def alias(place: JobDir) -> str:
     """Return the name under which the guest's host key is pinned."""
     return f"vmbatch-{place.slug}"
-
-
-def template_path(site: Site, profile: Profile) -> Path:
-    """Return the file of a profile's template."""
-    directory = site.paths.templates or PACKAGE_ROOT / "templates-vm"
-    return directory / profile.template
 
 
 def record_of(plan: GuestPlan, profile: Profile) -> dict[str, object]:

@@ -28,8 +28,6 @@ PARTS: Mapping[str, str] = {
     "paramiko": "paramiko",
     "pycdlib": "pycdlib",
     "yaml": "PyYAML",
-    "rich": "rich",
-    "urllib3": "urllib3",
 }
 """Modules and the distributions that they come from."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmbatch.errors import ImageError
+from vmbatch.files import sync_directory
 from vmbatch.images.diskspace import named_if_full
 
 _CHUNK = 1 << 20
@@ -111,15 +112,6 @@ def make_directory(path: Path) -> None:
     with suppress(FileExistsError):
         path.mkdir()
         path.chmod(0o755)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory last."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _open_regular(source: Path) -> int:

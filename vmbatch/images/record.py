@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmbatch.errors import ImageError
-from vmbatch.images.blobs import sync_directory
+from vmbatch.files import sync_directory
 from vmbatch.images.diskspace import named_if_full
 from vmbatch.images.inspection import FORMATS
 
