@@ -268,6 +268,15 @@ def bed(scratch_owner: Owner) -> Iterator[Bed]:
     yield found
     for process in found.started:
         if process.poll() is None:
-            os.killpg(os.getpgid(process.pid), 9)
+            _kill(process)
         process.communicate()
     shutil.rmtree(base)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a script with all of its session; another process alone, since its group is ours."""
+    group = os.getpgid(process.pid)
+    if group == os.getpgrp():
+        process.kill()
+    else:
+        os.killpg(group, 9)

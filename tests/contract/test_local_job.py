@@ -322,7 +322,7 @@ def test_a_terminal_of_ones_own(bed: Bed) -> None:
     screen = Screen(bed)
     screen.expect(PROMPT)
     screen.type(b"tty; stty size; echo $TERM-$PBS_ENVIRONMENT; ps -o tpgid=,sid= -p $$\r")
-    screen.expect(rb"/dev/pts/\d+\r\n33 99\r\nvt100-PBS_INTERACTIVE\r\n +\d+ +\d+")
+    screen.expect(rb"/dev/pts/\d+\r\n33 99\r\nvt100-PBS_INTERACTIVE\r\n *\d+ +\d+")
     screen.expect(PROMPT)
     screen.type(b"exit 3\r")
     assert screen.end() == 3

@@ -82,12 +82,13 @@ def test_libvirtd_down_is_requeued_and_then_told(node: Testbed) -> None:
     _check(done.errors, "libvirt")
 
 
-@pytest.fixture
-def small_disk(node: Testbed) -> Iterator[Testbed]:
-    """The state directory on a file system with next to no room."""
+@pytest.fixture(params=["64k", "320k"], ids=["overlay", "disc"])
+def small_disk(node: Testbed, request: pytest.FixtureRequest) -> Iterator[tuple[Testbed, str]]:
+    """The state directory on a file system with room for no overlay, or for no disc besides."""
     small = node.base / "small"
     small.mkdir()
-    node.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", str(small))
+    size = f"size={request.param},mode=755"
+    node.run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(small))
     node.configure(
         paths={
             "state": str(small),
@@ -97,18 +98,20 @@ def small_disk(node: Testbed) -> Iterator[Testbed]:
         },
         torque={"max_requeues": 1},
     )
-    yield node
+    yield node, {"64k": "overlay", "320k": "disc"}[request.param]
     left = node.run("find", str(small), "-type", "f").text.split()
     node.run("umount", str(small))
     small.rmdir()
     assert left == []
 
 
-def test_a_full_disk_is_named(small_disk: Testbed) -> None:
-    done = small_disk.job(HELLO)
+def test_a_full_disk_is_named(small_disk: tuple[Testbed, str]) -> None:
+    node, what = small_disk
+    done = node.job(HELLO)
     assert done.status == REFUSED
-    assert "full" in done.errors or "No space left" in done.errors, done.errors
-    _check(done.errors, str(small_disk.base / "small"))
+    assert "full" in done.errors, done.errors
+    _check(done.errors, str(node.base / "small"))
+    assert what in done.errors
 
 
 def _broken_image(node: Testbed, name: str, cmdline: str) -> None:
@@ -259,6 +262,21 @@ def test_a_job_deleted_while_its_guest_is_made(node: Testbed, point: str) -> Non
     assert running.returncode != 0
     assert out == b""
     assert b"Traceback" not in err
+
+
+def test_a_guest_that_the_hypervisor_stops_while_it_boots(node: Testbed) -> None:
+    """What KVM does with a kernel that it can't run."""
+    running = _running(node)
+    _until(node, "console.log")
+    while not (domains := node.domains()):
+        time.sleep(0.05)
+    start = time.monotonic()
+    node.run("virsh", "suspend", domains[0])
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == REFUSED
+    assert time.monotonic() - start < 10
+    _check(err.decode(), "stopped by the hypervisor with an internal error")
+    assert b"accelerator: tcg" in err
 
 
 def test_a_guest_that_dies_under_its_job(node: Testbed) -> None:
