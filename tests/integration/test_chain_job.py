@@ -107,6 +107,22 @@ def test_shares_can_be_switched_off(node: Testbed) -> None:
     assert not (node.home / "result").exists()
 
 
+def test_without_a_job_starter_a_wrapper_leads_the_job_into_its_guest(node: Testbed) -> None:
+    config = node.base / "local" / "mom_priv" / "config"
+    ours = config.read_text()
+    config.write_text("$prologalarm 300\n")
+    try:
+        script = node.script('#!/bin/bash\nuname -n\necho "$0"; echo "<$1>"; cat; exit 7\n')
+        done = node.job(script, "a b")
+    finally:
+        config.write_text(ours)
+    assert done.status == 7, done.errors
+    host, zero, argument = done.text.splitlines()
+    assert host.startswith("vm-")
+    assert zero.endswith(".SC")
+    assert argument == "<a b>"
+
+
 def test_qemu_runs_as_the_owner_without_any_capability(node: Testbed) -> None:
     running = node.start(*_local(node, node.script("#!/bin/sh\necho up\nsleep 20\n")))
     try:

@@ -109,6 +109,14 @@ def test_the_deadline_names_the_last_phase(
         _wait(tmp_path, stopper, 0.6)
 
 
+def test_a_guest_that_talks_without_end_is_given_up(
+    tmp_path: Path, guest: socket.socket, stopper: Stopper
+) -> None:
+    _says(guest, b"note again\n" * 10_000)
+    with pytest.raises(GuestError, match="more than 2000 messages"):
+        _wait(tmp_path, stopper, 30)
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(HypervisorError, match="No such file"):
         GuestChannel(tmp_path / "agent.sock")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from vmbatch.batch.liveness import LOCAL, TORQUE, local_alive
 from vmbatch.config import Site
 from vmbatch.errors import RequestError
 from vmbatch.job import slug_of
+
+_GRACE = 120.0
+"""Seconds."""
 
 _MOM_FILE = re.compile(r"(?P<name>.+)\.(SC|JB|TK)")
 _ELEMENT = re.compile(r"^(\d+)-(\d*)\.")
@@ -23,7 +28,20 @@ def alive(system: str, slug: str, site: Site) -> bool:
         site: the site file.
     """
     chosen = [_LIVING[system]] if system in _LIVING else list(_LIVING.values())
-    return any(slug in living(site) for living in chosen)
+    if any(slug in living(site) for living in chosen):
+        return True
+    return system != LOCAL and _is_young(site.paths.state / "jobs" / slug)
+
+
+def _is_young(directory: Path) -> bool:
+    """Whether a job came so lately that its mom may not have written its files yet.
+
+    An interactive job has none while its prologue runs.
+    """
+    try:
+        return time.time() - directory.stat().st_mtime < _GRACE
+    except FileNotFoundError:
+        return False
 
 
 def _torque(site: Site) -> set[str]:

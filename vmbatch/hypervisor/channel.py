@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from vmbatch.clock import Deadline
 from vmbatch.errors import GuestError, HypervisorError
 from vmbatch.hypervisor.messages import (
+    CHANNEL,
     MAX_LINE,
     EpilogEnded,
     Fail,
@@ -20,6 +21,9 @@ from vmbatch.hypervisor.messages import (
     Ready,
     parse_line,
 )
+
+MAX_MESSAGES = 2000
+"""What a guest may send while it is waited for."""
 
 
 class Stop(Protocol):
@@ -111,7 +115,20 @@ class GuestChannel:
         return None, tuple(output)
 
     def _messages(self, deadline: Deadline, stop: Stop | None) -> Iterator[Message]:
-        """Yield messages until the deadline, the end of the domain, or the end of the channel."""
+        """Yield messages until the deadline, the end of the domain, or the end of the channel.
+
+        Raises:
+            GuestError: the guest talks without end: it could fill the log.
+        """
+        for count, message in enumerate(self._all_messages(deadline, stop)):
+            if count == MAX_MESSAGES:
+                raise GuestError(
+                    f"the guest sent more than {MAX_MESSAGES} messages over its channel",
+                    hint=f"something in the image floods the port {CHANNEL}",
+                )
+            yield message
+
+    def _all_messages(self, deadline: Deadline, stop: Stop | None) -> Iterator[Message]:
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         if stop:
