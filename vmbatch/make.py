@@ -24,7 +24,7 @@ from vmbatch.images.overlay import create_empty, create_overlay
 from vmbatch.images.store import ImageStore
 from vmbatch.job import Job, Owner
 from vmbatch.jobdir import JobDir, register_guest, write_file, write_json
-from vmbatch.network.banner import wait_for_banner
+from vmbatch.network.banner import Login, wait_for_banner, wait_for_login
 from vmbatch.network.ports import LOOPBACK, lease_port
 from vmbatch.node import accelerator
 from vmbatch.plan import DiskPlan, GuestPlan, choose_images, make_plan
@@ -253,20 +253,32 @@ class Maker:
                     self.place.journal.intend("domain", name=plan.domain, uid=plan.job.owner.uid)
                     hypervisor.start(xml)
                 with self.phases.step("boot"):
-                    ready = self._wait(plan, watch)
-                    address = (LOOPBACK, forward) if forward else (ready.address, ready.port)
-                    if plan.ready == "ssh":
-                        wait_for_banner(*address, self._patience(), stop_fd=watch.fd)
+                    ready = self._wait(plan, watch, forward)
             finally:
                 watch.close()
-        return address
+        return (LOOPBACK, forward) if forward else (ready.address, ready.port)
 
-    def _wait(self, plan: GuestPlan, watch: StopWatch) -> Ready:
-        """Wait for the guest's word; one that says nothing is asked by its ssh server's port."""
-        if plan.ready == "ssh":
-            return Ready(port=plan.guest_port, host_key="", address="")
+    def _wait(self, plan: GuestPlan, watch: StopWatch, forward: int | None) -> Ready:
+        """Wait for the guest's word; one that can't give it is asked by logging in."""
         with GuestChannel(self.place.channel) as channel:
+            if plan.ready == "ssh" and forward:
+                # The channel stays open meanwhile: set-up in the guest waits for a listener.
+                self._wait_for_login(forward, watch)
+                return Ready(port=plan.guest_port, host_key="", address="")
             return channel.wait_ready(self._patience(), watch, heard=lambda said: _log(plan, said))
+
+    def _wait_for_login(self, port: int, watch: StopWatch) -> None:
+        deadline = self._patience()
+        wait_for_banner(LOOPBACK, port, deadline, stop_fd=watch.fd)
+        login = Login(
+            host=LOOPBACK,
+            port=port,
+            user=LOGIN,
+            key=self.place.key,
+            known_hosts=self.place.known_hosts,
+            alias=alias(self.place),
+        )
+        wait_for_login(login, deadline, stop_fd=watch.fd)
 
     def _patience(self) -> Deadline:
         cap = self.site.timeouts.ready

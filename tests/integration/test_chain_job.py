@@ -107,6 +107,12 @@ def test_shares_can_be_switched_off(node: Testbed) -> None:
     assert not (node.home / "result").exists()
 
 
+def test_a_guest_that_is_asked_by_logging_in(node: Testbed) -> None:
+    node.configure(profiles={"default": {"ready": "ssh"}})
+    done = node.job(str(ROOT / "examples" / "exitcode.sh"), "6")
+    assert done.status == 6, done.errors
+
+
 def test_without_a_job_starter_a_wrapper_leads_the_job_into_its_guest(node: Testbed) -> None:
     config = node.base / "local" / "mom_priv" / "config"
     ours = config.read_text()
