@@ -131,7 +131,11 @@ class Bed:
         path.write_text(json.dumps(values))
         self.give(path, 0o400)
 
-    def ready(self, **changes: Any) -> None:
+    def ready(self, *, script_copy: str | None = None, **changes: Any) -> None:
+        copy = self.jobdir / "script"
+        if script_copy is not None:
+            copy.write_bytes(script_copy.encode("utf-8", "surrogateescape"))
+            self.give(copy, 0o500)
         self.register(f"guest {self.jobdir}\n")
         self.describe(
             {
@@ -144,7 +148,7 @@ class Bed:
                 "known_hosts": str(self.jobdir / "known_hosts"),
                 "alias": f"vmbatch-{JOB}",
                 "script": str(self.script),
-                "script_copy": None,
+                "script_copy": None if script_copy is None else str(copy),
                 "enter": str(self.guest / "enter"),
                 **changes,
             }

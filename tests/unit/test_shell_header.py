@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from vmbatch.shell.guestfile import Guest
 
 pytestmark = pytest.mark.unit
 
+JOBDIR = tempfile.TemporaryDirectory()
 VALUES = {
     "job": "17.vm",
     "host": "127.0.0.1",
     "port": 42001,
     "user": "alice",
-    "key": "/j/id_ed25519",
-    "known_hosts": "/j/known_hosts",
+    "key": f"{JOBDIR.name}/id_ed25519",
+    "known_hosts": f"{JOBDIR.name}/known_hosts",
     "alias": "vmbatch-17.vm",
     "script": "/spool/17.vm.SC",
     "script_copy": "#!/bin/sh\n",
@@ -33,7 +35,12 @@ VALUES = {
 
 
 def guest(**changes: Any) -> Guest:
-    return Guest({**VALUES, **changes}, "/j")
+    values = {**VALUES, **changes}
+    if values["script_copy"] is not None:
+        copy = Path(JOBDIR.name) / "script"
+        copy.write_text(values["script_copy"])
+        values["script_copy"] = str(copy)
+    return Guest(values, JOBDIR.name)
 
 
 def code(

@@ -188,8 +188,8 @@ def _replace(path: Path, data: bytes, mode: int, owner: Owner | None) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Link a script of ours where nothing is, or where a link of ours leads nowhere any more."""
-    if link.is_symlink() and not link.exists() and link.readlink().parts[-2:] == target.parts[-2:]:
+    """Link a script of ours where nothing is, or where another copy of us was linked."""
+    if link.is_symlink() and _is_other_copy(link.readlink(), target):
         link.unlink()
     if os.path.lexists(link):
         return
@@ -197,6 +197,13 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(target)
     except FileExistsError:
         return
+
+
+def _is_other_copy(linked: Path, target: Path) -> bool:
+    """Whether a link leads to another installation of ours, or to one that is gone."""
+    if linked == target or linked.parts[-2:] != target.parts[-2:]:
+        return False
+    return not linked.exists() or (linked.parents[1] / "vmbatch" / "fastpath.py").is_file()
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -32,7 +32,7 @@ class Guest:
         known_hosts: file with the guest's host key.
         alias: name under which `known_hosts` has it.
         script: path of the job's script, empty where there is none.
-        script_copy: the script, where a wrapper stands in its place.
+        script_copy: file with the script's text, where a wrapper stands in its place.
         enter: path of `enter` in the guest.
     """
 
@@ -58,11 +58,11 @@ class Guest:
         self.known_hosts = _within(jobdir, _checked(values, "known_hosts", _PATH))
         self.alias = _checked(values, "alias", _WORD)
         self.enter = _checked(values, "enter", _WORD | {"/"})
-        script, copy = values.get("script"), values.get("script_copy")
+        script = values.get("script")
         self.script = os.fsencode(script) if script else b""
-        self.script_copy: bytes | None = None
-        if copy is not None:
-            self.script_copy = copy.encode("utf-8", "surrogateescape")
+        self.script_copy = ""
+        if values.get("script_copy") is not None:
+            self.script_copy = _within(jobdir, _checked(values, "script_copy", _PATH))
 
 
 def load(jobdir: str) -> Guest:

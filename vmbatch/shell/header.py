@@ -87,10 +87,8 @@ def _guarded(words: list[bytes]) -> list[bytes]:
 
 
 def _script(guest: Guest) -> bytes:
-    if guest.script_copy is not None:
-        return guest.script_copy
     try:
-        with open(guest.script, "rb") as file:
+        with open(guest.script_copy or guest.script, "rb") as file:
             return file.read()
     except OSError as error:
         raise GuestError(
