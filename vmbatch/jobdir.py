@@ -83,6 +83,11 @@ class JobDir:
         return self.path / "script"
 
     @property
+    def ssh(self) -> Path:
+        """The owner's own directory, where `remoteshell` keeps its sockets."""
+        return self.path / "ssh"
+
+    @property
     def timings(self) -> Path:
         """Phases and their seconds."""
         return self.path / "timings.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,8 @@ class Maker:
         write_json(place.record, record_of(plan, profile))
         starting = {"state": "starting", "job": job.id}
         write_json(place.guest, starting, mode=0o400, uid=job.owner.uid, gid=job.owner.gid)
+        place.ssh.mkdir(mode=0o700)
+        os.chown(place.ssh, job.owner.uid, job.owner.gid)
         register_guest(place.run, place.slug, place.path)
         if keep_script and job.script:
             text = job.script.read_bytes()

@@ -122,7 +122,8 @@ def test_a_broken_site_file_refuses_jobs_that_ask(bed: Bed) -> None:
     bed.job_starter()
     bed.script("0.vm", ON_THE_NODE)
     (bed.base / "site.yaml").write_text("paths: {state: relative}\n")
-    play = "for d in /run /var/lib /var/log; do mount -t tmpfs none $d; done\n"
+    play = "for d in /run /var/lib /var/log; do\n"
+    play += "mkdir -p $d/vmbatch && mount -t tmpfs none $d/vmbatch; done\n"
     play += '"$@"; echo $?; cat /run/vmbatch/jobs/0.vm'
     prologue = [str(bed.mom_priv / "prologue"), *bed.before("0.vm", ASKS)]
     done = subprocess.run(

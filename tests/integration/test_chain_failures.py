@@ -289,6 +289,27 @@ def test_a_guest_that_dies_under_its_job(node: Testbed) -> None:
     _check(err.decode(), "guest")
 
 
+def test_a_job_that_is_killed_before_it_is_in_its_guest_leaves_no_socket(node: Testbed) -> None:
+    """The mute server holds remoteshell in its connect, and the mom's KILL ends it there."""
+    prolog = node.base / "prolog.sh"
+    prolog.write_text(MUTE_SERVER)
+    prolog.chmod(0o755)
+    node.configure(profiles={"default": {"prolog": str(prolog)}})
+    before = set(Path("/tmp").glob("vmbatch-*"))
+    running = _running(node)
+    place = _until(node, "timings.json")
+    end = time.monotonic() + 20
+    while not list((place / "ssh").glob("*/log")):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    remoteshell = node.run("pgrep", "-u", USER, "-f", "scripts/remoteshell").text.split()
+    for pid in remoteshell:
+        os.kill(int(pid), signal.SIGKILL)
+    running.communicate(timeout=60)
+    assert running.returncode == 137
+    assert set(Path("/tmp").glob("vmbatch-*")) == before
+
+
 def test_reap_finds_what_a_dead_mom_left(node: Testbed) -> None:
     running = _running(node, node.script("#!/bin/sh\necho up\nsleep 60\n"))
     assert running.stdout is not None

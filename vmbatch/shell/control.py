@@ -16,6 +16,10 @@ _ENDED = b": channel %s rtype exit-status "
 _NOT_COMPLAINTS = ("debug", "Authenticated to ", "Transferred: ", "Bytes per second: ")
 
 
+# A socket's name has 107 bytes, of which our own part and what ssh appends at first take 28.
+_LONGEST = 79
+
+
 class Control:
     """A private directory with the control socket and a pipe for ssh's log.
 
@@ -23,8 +27,17 @@ class Control:
     until the socket is there: from then on, an open descriptor is the way to it.
     """
 
-    def __init__(self) -> None:
-        self._directory = f"/tmp/vmbatch-{os.getuid()}-{os.urandom(8).hex()}"
+    def __init__(self, parent: str) -> None:
+        """Make it.
+
+        Args:
+            parent: directory of the caller's own for it, gone with the job; /tmp serves where it
+                is not there, is somebody else's, or its name is too long for a socket's.
+        """
+        if _is_fit(parent):
+            self._directory = f"{parent}/{os.urandom(4).hex()}"
+        else:
+            self._directory = f"/tmp/vmbatch-{os.getuid()}-{os.urandom(8).hex()}"
         os.mkdir(self._directory, 0o700)  # fails where somebody was quicker
         self.socket_path = f"{self._directory}/s"
         self.log_path = f"{self._directory}/log"
@@ -79,3 +92,10 @@ class Control:
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(self._directory)
         self._directory = ""
+
+
+def _is_fit(parent: str) -> bool:
+    try:
+        return len(parent) <= _LONGEST and os.stat(parent).st_uid == os.getuid()  # noqa: PTH116
+    except OSError:
+        return False

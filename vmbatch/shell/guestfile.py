@@ -34,6 +34,7 @@ class Guest:
         script: path of the job's script, empty where there is none.
         script_copy: file with the script's text, where a wrapper stands in its place.
         enter: path of `enter` in the guest.
+        sockets: directory of the owner's own, gone with the job.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Guest:
         "port",
         "script",
         "script_copy",
+        "sockets",
         "user",
     )
 
@@ -58,6 +60,7 @@ class Guest:
         self.known_hosts = _within(jobdir, _checked(values, "known_hosts", _PATH))
         self.alias = _checked(values, "alias", _WORD)
         self.enter = _checked(values, "enter", _WORD | {"/"})
+        self.sockets = f"{jobdir}/ssh"
         script = values.get("script")
         self.script = os.fsencode(script) if script else b""
         self.script_copy = ""

@@ -75,7 +75,7 @@ class Session:
         self._prepared = not terminal
         self._deaf = False
         self._wake = _wake_on(signals)
-        self._control = Control()
+        self._control = Control(guest.sockets)
         if terminal:
             self._relay = Relay(header.code, -1)
         else:
