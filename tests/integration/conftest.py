@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def images() -> Path:
     with (store / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _ensure(store, "tiny")
+    _forget_old_stores()
     return store
 
 
@@ -48,6 +50,13 @@ def debian12(images: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _ensure(images, "debian12")
     return images
+
+
+def _forget_old_stores() -> None:
+    """Remove the images of recipes that nobody has tested for a day."""
+    for lock in CACHE.glob("*/.lock"):
+        if time.time() - lock.stat().st_mtime > 86400:
+            shutil.rmtree(lock.parent)
 
 
 def _ensure(store: Path, name: str) -> None:
