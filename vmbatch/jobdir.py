@@ -58,6 +58,11 @@ class JobDir:
         return self.path / "id_ed25519"
 
     @property
+    def alias(self) -> str:
+        """The name under which the guest's host key is pinned."""
+        return f"vmbatch-{self.slug}"
+
+    @property
     def known_hosts(self) -> Path:
         """The host key of this job's guest."""
         return self.path / "known_hosts"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from vmbatch.boot import Boot
 from vmbatch.clock import Deadline, Phases
 from vmbatch.config import Profile, Site, template_file
 from vmbatch.context.bundle import LOGIN, GuestContext, Mount, SmbLogin, bundle, read_guest_scripts
@@ -17,15 +18,10 @@ from vmbatch.context.keys import KeyPair, make_key
 from vmbatch.domainxml.parse import parse_template
 from vmbatch.domainxml.render import DiskFile, DomainValues, Forward, render
 from vmbatch.errors import SiteError
-from vmbatch.hypervisor.channel import GuestChannel
-from vmbatch.hypervisor.connection import Hypervisor
-from vmbatch.hypervisor.events import StopWatch
-from vmbatch.hypervisor.messages import Message, Note, Phase, Ready
 from vmbatch.images.overlay import create_empty, create_overlay
 from vmbatch.images.store import ImageStore
 from vmbatch.job import Job, Owner
 from vmbatch.jobdir import JobDir, register_guest, write_file, write_json
-from vmbatch.network.banner import Login, wait_for_banner, wait_for_login
 from vmbatch.network.ports import LOOPBACK, lease_port
 from vmbatch.node import accelerator
 from vmbatch.plan import DiskPlan, GuestPlan, choose_images, make_plan
@@ -79,7 +75,8 @@ class Maker:
             self._write_disc(plan, profile, keys, shares, server)
         forward = None if plan.template.own_network else self._lease()
         xml = self._render(plan, profile, disks, shares, forward)
-        host, port = self._boot(plan, xml, forward)
+        boot = Boot(self.place, self.site, self.phases, self.deadline)
+        host, port = boot.start(plan, xml, forward)
         self._announce(job, host, port, keep_script=keep_script)
         return plan
 
@@ -113,7 +110,7 @@ class Maker:
     def _make_keys(self, job: Job) -> Keys:
         keys = Keys(host=make_key(f"guest of {job.id}"), owner=make_key(f"job {job.id}"))
         owner = {"mode": 0o400, "uid": job.owner.uid, "gid": job.owner.gid}
-        pinned = f"{alias(self.place)} {keys.host.public}\n".encode()
+        pinned = f"{self.place.alias} {keys.host.public}\n".encode()
         write_file(self.place.key, keys.owner.private, **owner)
         write_file(self.place.known_hosts, pinned, **owner)
         return keys
@@ -247,46 +244,6 @@ class Maker:
             ),
         )
 
-    def _boot(self, plan: GuestPlan, xml: str, forward: int | None) -> tuple[str, int]:
-        """Start the domain and wait for it; returns where its ssh server is reached."""
-        with Hypervisor(self.site.libvirt.uri, events=True) as hypervisor:
-            watch = hypervisor.watch(plan.domain)
-            try:
-                with self.phases.step("domain"):
-                    self.place.journal.intend("domain", name=plan.domain, uid=plan.job.owner.uid)
-                    hypervisor.start(xml)
-                with self.phases.step("boot"):
-                    ready = self._wait(plan, watch, forward)
-            finally:
-                watch.close()
-        return (LOOPBACK, forward) if forward else (ready.address, ready.port)
-
-    def _wait(self, plan: GuestPlan, watch: StopWatch, forward: int | None) -> Ready:
-        """Wait for the guest's word; one that can't give it is asked by logging in."""
-        with GuestChannel(self.place.channel) as channel:
-            if plan.ready == "ssh" and forward:
-                # The channel stays open meanwhile: set-up in the guest waits for a listener.
-                self._wait_for_login(forward, watch)
-                return Ready(port=plan.guest_port, host_key="", address="")
-            return channel.wait_ready(self._patience(), watch, heard=lambda said: _log(plan, said))
-
-    def _wait_for_login(self, port: int, watch: StopWatch) -> None:
-        deadline = self._patience()
-        wait_for_banner(LOOPBACK, port, deadline, stop_fd=watch.fd)
-        login = Login(
-            host=LOOPBACK,
-            port=port,
-            user=LOGIN,
-            key=self.place.key,
-            known_hosts=self.place.known_hosts,
-            alias=alias(self.place),
-        )
-        wait_for_login(login, deadline, stop_fd=watch.fd)
-
-    def _patience(self) -> Deadline:
-        cap = self.site.timeouts.ready
-        return self.deadline.within(cap) if cap else self.deadline
-
     def _announce(self, job: Job, host: str, port: int, *, keep_script: bool) -> None:
         place = self.place
         guest = {
@@ -297,7 +254,7 @@ class Maker:
             "user": LOGIN,
             "key": str(place.key),
             "known_hosts": str(place.known_hosts),
-            "alias": alias(place),
+            "alias": place.alias,
             "script": str(job.script) if job.script else None,
             "script_copy": str(place.script) if keep_script and job.script else None,
             "enter": "/run/vmbatch/enter",
@@ -309,11 +266,6 @@ class Maker:
 def forward_to(plan: GuestPlan, port: int) -> Forward:
     """Return the way from a port of the node to the guest's ssh server."""
     return Forward(host_address=LOOPBACK, host_port=port, guest_port=plan.guest_port)
-
-
-def alias(place: JobDir) -> str:
-    """Return the name under which the guest's host key is pinned."""
-    return f"vmbatch-{place.slug}"
 
 
 def record_of(plan: GuestPlan, profile: Profile) -> dict[str, object]:
@@ -343,11 +295,3 @@ def _read_script(path: Path | None) -> bytes | None:
             f"can't read the site's script {path}: {error.strerror}",
             hint="correct prolog or epilog in the profile; see: vmbatch config check",
         ) from error
-
-
-def _log(plan: GuestPlan, said: Message) -> None:
-    match said:
-        case Phase():
-            log.debug("%s: the guest is at %s", plan.job.id, said.name)
-        case Note():
-            log.info("%s: the guest says: %s", plan.job.id, said.text)
