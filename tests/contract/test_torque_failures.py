@@ -278,7 +278,8 @@ def test_nor_does_one_that_is_told_to_end_early(bed: Bed) -> None:
     bed.script("0.vm")
     os.mkfifo(bed.mom_priv / "config")
     process = bed.start("prologue", bed.before("0.vm", add_image(bed)))
-    writer = os.open(bed.mom_priv / "config", os.O_WRONLY)  # when it reads what will not come
+    writer = os.open(bed.mom_priv / "config", os.O_WRONLY)
+    until(lambda: reads(process.pid))  # what will not come
     os.kill(process.pid, signal.SIGTERM)
     process.communicate()
     os.close(writer)
@@ -306,8 +307,15 @@ def test_a_prologue_that_is_killed_lets_nothing_run(bed: Bed, starter: bool) -> 
 
 
 def waits_for_lock(pid: int) -> bool:
-    fds = Path(f"/proc/{pid}/task/{pid}/syscall").read_text().split()
-    return fds[0] in ("23", "270")  # select(2), pselect6(2)
+    return system_call(pid) in ("23", "270")  # select(2), pselect6(2)
+
+
+def reads(pid: int) -> bool:
+    return system_call(pid) == "0"
+
+
+def system_call(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/syscall").read_text().split()[0]
 
 
 def test_the_moms_descriptors_are_closed(bed: Bed) -> None:

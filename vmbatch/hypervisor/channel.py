@@ -26,6 +26,10 @@ MAX_MESSAGES = 2000
 """What a guest may send while it is waited for."""
 
 
+_TURN = 1.0
+"""Seconds of one wait: a signal that comes just before a wait is only heard after it."""
+
+
 class Stop(Protocol):
     """What tells that the domain stopped; see `vmbatch.hypervisor.events.StopWatch`."""
 
@@ -134,7 +138,7 @@ class GuestChannel:
         if stop:
             poller.register(stop.fd, select.POLLIN)
         while not deadline.passed():
-            ready = [fd for fd, _ in poller.poll(deadline.left() * 1000)]
+            ready = [fd for fd, _ in poller.poll(min(deadline.left(), _TURN) * 1000)]
             if self._socket.fileno() in ready:
                 data = self._socket.recv(4096)
                 if not data:
