@@ -170,19 +170,15 @@ class Compiled:
         state: `paths.state`.
         run: `paths.run`.
         log: `paths.log`.
-        torque_home: `torque.home`.
-        require_prologue: `torque.require_prologue`.
     """
 
     __slots__ = (
         "identity",
         "ignore",
         "log",
-        "require_prologue",
         "rules",
         "run",
         "state",
-        "torque_home",
     )
 
     def __init__(
@@ -194,8 +190,6 @@ class Compiled:
         state: str,
         run: str,
         log: str,
-        torque_home: str,
-        require_prologue: bool,
     ) -> None:
         self.identity = identity
         self.rules = rules
@@ -203,8 +197,6 @@ class Compiled:
         self.state = state
         self.run = run
         self.log = log
-        self.torque_home = torque_home
-        self.require_prologue = require_prologue
 
 
 def identity_of(path: str) -> Identity:

@@ -48,7 +48,7 @@ def test_values(load) -> None:  # type: ignore[no-untyped-def]
 paths: {state: /a/b, templates: /t}
 libvirt: {uri: "qemu+unix:///system?socket=/x"}
 request: {ignore: scratch}
-torque: {max_requeues: 0, reserve: 2.5, require_prologue: no, prologue_limit: 290}
+torque: {max_requeues: 0, reserve: 2.5, prologue_limit: 290}
 shares: {mode: off, home: Yes}
 timeouts: {ready: ~}
 local: {user: bob}
@@ -66,7 +66,7 @@ rules:
     assert site.libvirt.uri == "qemu+unix:///system?socket=/x"
     assert site.request.ignore == ("scratch",)
     torque = site.torque
-    assert (torque.max_requeues, torque.reserve, torque.require_prologue) == (0, 2.5, False)
+    assert (torque.max_requeues, torque.reserve) == (0, 2.5)
     assert torque.prologue_limit == 290.0
     assert (site.shares.mode, site.shares.home) == ("off", True)
     assert site.timeouts.ready is None

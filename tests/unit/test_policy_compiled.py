@@ -43,11 +43,7 @@ def test_what_was_written_is_read(site_file: Path) -> None:
         (("x",), (), ("a", "b*"), True, None, ()),
         ((), (), (), None, "default", ("d*",)),
     )
-    assert (found.run, found.ignore, found.require_prologue) == (
-        "/scratch/run",
-        ("scratch",),
-        True,
-    )
+    assert (found.run, found.ignore) == ("/scratch/run", ("scratch",))
     cache = site_file.parent / "policy"
     assert cache.stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in site_file.parent.iterdir()) == ["policy", "site.yaml"]

@@ -29,8 +29,6 @@ def compile_site(site: Site) -> policy.Compiled:
         state=str(site.paths.state),
         run=str(site.paths.run),
         log=str(site.paths.log),
-        torque_home=str(site.torque.home),
-        require_prologue=site.torque.require_prologue,
     )
 
 

@@ -87,11 +87,6 @@ class Torque:
         "How much of the prologue's time limit is kept to clean up after a failed start.",
         default=10.0,
     )
-    require_prologue: bool = key(
-        kinds.flag(),
-        "Whether the job starter refuses a job whose prologue did not come to its end.",
-        default=True,
-    )
     prologue_limit: float | None = key(
         kinds.seconds(5, 86400).or_none("as the mom's configuration says (`$prologalarm`)"),
         "After how long pbs_mom kills a prologue.",

@@ -54,13 +54,6 @@ class Hypervisor:
         """Watch for the end of a domain; to be called before it is started."""
         return StopWatch(self._connection, name)
 
-    def state(self, name: str) -> str | None:
-        """Return ``running``, ``paused`` or another state; None where there is no such domain."""
-        domain = self._find(name)
-        if domain is None:
-            return None
-        return _state_of(domain)
-
     def destroy(self, name: str) -> bool:
         """End a domain at once; returns whether there was one.
 
